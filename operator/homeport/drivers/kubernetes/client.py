@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 from urllib.parse import urlencode
 
 import orjson
@@ -164,7 +165,7 @@ class Client:
         metadata_only: bool = False,
         timeout_seconds: int = 290,
         bookmarks: bool = True,
-    ) -> AsyncIterator[tuple[str, Manifest]]:
+    ) -> AsyncGenerator[tuple[str, Manifest], None]:
         """Changes since ``resource_version``: (ADDED | MODIFIED | DELETED | BOOKMARK, object).
 
         Ends when the server ends it. Gone when the version is too old, ServerUnavailable when the connection breaks
@@ -179,8 +180,9 @@ class Client:
             "timeoutSeconds": str(timeout_seconds),
         }
         call = Call("watch", gvk, "GET", gvk.path(ns) + _query(query), _PARTIAL if metadata_only else JSON)
-        async for line in self._transport.lines(call, timeout_seconds):
-            yield _event(gvk, line)
+        async with contextlib.aclosing(self._transport.lines(call, timeout_seconds)) as lines:
+            async for line in lines:
+                yield _event(gvk, line)
 
     async def discover(self, api_version: str) -> set[str]:
         """The plurals that an API version ("apps/v1") serves; empty when it isn't there."""

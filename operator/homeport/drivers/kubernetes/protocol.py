@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from homeport.drivers.kubernetes.types import GVK, Manifest, Manifests
@@ -94,7 +94,7 @@ class Api(Protocol):
         metadata_only: bool = False,
         timeout_seconds: int = 290,
         bookmarks: bool = True,
-    ) -> AsyncIterator[tuple[str, Manifest]]:
+    ) -> AsyncGenerator[tuple[str, Manifest], None]:
         """Changes since ``resource_version``: (ADDED, MODIFIED, DELETED or BOOKMARK, object); ends by itself."""
         ...
 

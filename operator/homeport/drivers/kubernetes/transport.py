@@ -12,7 +12,7 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -98,7 +98,7 @@ class Transport:
             attempt += 1
             await asyncio.sleep(wait)
 
-    async def lines(self, call: Call, seconds: float) -> AsyncIterator[bytes]:
+    async def lines(self, call: Call, seconds: float) -> AsyncGenerator[bytes, None]:
         """The lines of an answer that goes on for about ``seconds``; no limit on a line's length. Raises ApiError."""
         timeout = aiohttp.ClientTimeout(total=seconds + 60, sock_connect=5.0, sock_read=self._silence)
         started = time.perf_counter()
