@@ -110,7 +110,8 @@ def default_watches() -> list[WatchSpec]:
         WatchSpec, labels=OTHERS, role="version", metadata_only=True, trim=trim_version, index=namespace_index
     )
     return [
-        *(WatchSpec(gvk) for gvk in CHILD_KINDS),
+        # All namespaces: a name that somebody else has taken must be seen before it is written to.
+        *(WatchSpec(gvk, labels=None if gvk is types.NAMESPACE else OURS) for gvk in CHILD_KINDS),
         *(WatchSpec(gvk, optional=True) for gvk in OPTIONAL_KINDS),
         WatchSpec(types.POD, labels=names.APPLICATION, role="pod", trim=trim_pod, index=pod_index),
         versions(types.SECRET),
