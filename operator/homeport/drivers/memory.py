@@ -209,7 +209,7 @@ class MemoryClient:
         if dry_run:
             return _answer(merged, metadata_only)
         self._applied[key] = owners
-        return _answer(self._store(key, old, merged), metadata_only)
+        return _answer(self._store(key, old, merged, status=subresource is not None), metadata_only)
 
     async def create(
         self, gvk: GVK, ns: str | None, body: Manifest, *, dry_run: bool = False, manager: str = "homeport"
