@@ -233,9 +233,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/q
 PortRef = Annotated[str, Field(min_length=1, max_length=63), _IntOrString()]
 """A port's name or number."""
 
-IntOrPercent = Annotated[
-    str, Field(pattern=r"^[0-9]+%?$", max_length=8), _IntOrString(r"^[0-9]+%?$")
-]
+IntOrPercent = Annotated[str, Field(pattern=r"^[0-9]+%?$", max_length=8), _IntOrString(r"^[0-9]+%?$")]
 """A number or a percentage, as in a rolling update's maxSurge."""
 
 SEMVER_PATTERN = (

@@ -74,7 +74,9 @@ ComponentName = Annotated[
 RateLimit = Annotated[
     str,
     Field(min_length=3, max_length=32),
-    matches(r"^[1-9][0-9]*/(s|m|h|d)$", "write a number of requests per s, m, h or d and client, such as 50/s or 200/d"),
+    matches(
+        r"^[1-9][0-9]*/(s|m|h|d)$", "write a number of requests per s, m, h or d and client, such as 50/s or 200/d"
+    ),
 ]
 
 FILES_LIMIT = 131072

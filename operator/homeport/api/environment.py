@@ -6,8 +6,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from homeport.api.base import Duration, HostName, Label, ListMap, Model, ObjectName, Quantity, Rule, SecretKeyRef, ShortText
-from homeport.api.base import NameRef, matches
+from homeport.api.base import (
+    Duration,
+    HostName,
+    Label,
+    ListMap,
+    Model,
+    NameRef,
+    ObjectName,
+    Quantity,
+    Rule,
+    SecretKeyRef,
+    ShortText,
+    matches,
+)
 from homeport.api.pod import EnvValue
 from homeport.api.status import Inventory, Status
 

@@ -51,7 +51,9 @@ class Port(Model):
     name: Annotated[
         str,
         Field(min_length=1, max_length=15),
-        matches(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a port name of at most 15 lower-case letters, digits and '-'"),
+        matches(
+            r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "write a port name of at most 15 lower-case letters, digits and '-'"
+        ),
     ]
     """The port's name, by which probes, routes and metrics refer to it."""
     port: Annotated[int, Field(ge=1, le=65535)]
@@ -107,10 +109,10 @@ class EnvSource(Model):
             "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef), "
             "has(self.resourceFieldRef)].exists_one(x, x)",
             "write exactly one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef",
-            lambda s: sum(
-                x is not None for x in (s.secret_key_ref, s.config_map_key_ref, s.field_ref, s.resource_field_ref)
-            )
-            == 1,
+            lambda s: (
+                sum(x is not None for x in (s.secret_key_ref, s.config_map_key_ref, s.field_ref, s.resource_field_ref))
+                == 1
+            ),
         ),
     )
 

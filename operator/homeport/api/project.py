@@ -80,9 +80,9 @@ class ProjectSpec(Model):
     """Whom to ask."""
     phase: Literal["Planning", "Active", "OnHold", "Completed"] = "Active"
     """Where it stands; says nothing about what runs."""
-    tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=63)], ...], Field(max_length=32), SET] | None = (
-        None
-    )
+    tags: (
+        Annotated[tuple[Annotated[str, Field(min_length=1, max_length=63)], ...], Field(max_length=32), SET] | None
+    ) = None
     """Words to find it by."""
     members: Annotated[tuple[Member, ...], Field(max_length=128), ListMap("kind", "name")] | None = None
     """Who works on it; becomes RBAC in the project's namespaces."""

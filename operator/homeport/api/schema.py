@@ -25,7 +25,13 @@ _MAX_LIST = 64
 
 def crd(kind: Kind, resolve: Resolver) -> JsonSchema:
     """The CustomResourceDefinition of ``kind``."""
-    columns = (READY, *[c for c in kind.columns if c.priority == 0], STATUS, AGE, *[c for c in kind.columns if c.priority])
+    columns = (
+        READY,
+        *[c for c in kind.columns if c.priority == 0],
+        STATUS,
+        AGE,
+        *[c for c in kind.columns if c.priority],
+    )
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

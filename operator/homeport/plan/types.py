@@ -99,6 +99,8 @@ class Child:
     job_hash: str | None = None
     generate: Mapping[str, int] | None = None
     copy_of: tuple[str, str] | None = None
+    copy_version: str = ""
+    """For a copied Secret: the version of its source that was seen."""
     reads: tuple[tuple[str, str], ...] = ()
     """For a workload: the (kind, name) of Secrets and ConfigMaps of the namespace that its Pods can't start without."""
 
@@ -132,6 +134,7 @@ class Change:
     fields: tuple[str, ...] = ()
     """For an update: the paths that differ."""
     loses_data: bool = False
+    cluster: str = ""
     drift: bool = False
     """The object was as wanted when it was last applied: somebody else changed it since."""
 

@@ -1,0 +1,48 @@
+"""Who changed what, read from managedFields: the API server's own record of every writer.
+
+An entry is a function of the object alone (its newest change by somebody other than us), so that a restart neither
+repeats nor loses one: merging drops what the log already has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeport.api import labels
+
+Body = Mapping[str, Any]
+
+
+def entry(before: Body | None, after: Body | None, deleted_at: str) -> dict[str, str] | None:
+    """The log entry for a change of a resource; None when nobody but us touched it.
+
+    ``deleted_at``: the time to note for an object that is gone, RFC 3339.
+    """
+    body = after or before
+    if body is None:
+        return None
+    what = f"{body['kind']}/{body['metadata']['name']}"
+    if after is None:
+        return {"time": deleted_at, "actor": _actor(body)[0], "verb": "deleted", "object": what}
+    if before is not None and before["metadata"].get("generation") == after["metadata"].get("generation"):
+        return None
+    actor, time = _actor(after)
+    created = str(after["metadata"].get("creationTimestamp", ""))
+    generation = int(after["metadata"].get("generation", 0))
+    if generation <= 1:
+        return {"time": created, "actor": actor, "verb": "created", "object": what}
+    return {"time": time or created, "actor": actor, "verb": "changed", "object": what}
+
+
+def _actor(body: Body) -> tuple[str, str]:
+    """The newest writer of anything but status, other than us, and when."""
+    best = ("unknown", "")
+    for field in body["metadata"].get("managedFields") or ():
+        manager = str(field.get("manager", ""))
+        if field.get("subresource") or manager == labels.MANAGER:
+            continue
+        time = str(field.get("time", ""))
+        if time >= best[1]:
+            best = (manager, time)
+    return best

@@ -1,0 +1,228 @@
+"""Carries out steps on a cluster. Every write may be the last before a crash: each is idempotent and can be repeated.
+
+* Create: the API server is asked first whether a stranger has the name; server-side apply, not forced.
+* Update: server-side apply, forced for what we declare, onto the resourceVersion that was looked at.
+* Delete: of the very object that was looked at (its UID).
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.api import labels
+from homeport.api.conditions import Reason
+from homeport.api.labels import OwnerKey
+from homeport.drivers.kubernetes import errors, types
+from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.outcome import Outcome, Stalled, Transient, Wait
+from homeport.plan.diff import stamped
+from homeport.plan.types import Change, Child, Manifest, Verb
+from homeport.plan.world import ChildKey
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass
+class Applied:
+    """What came of a sequence of steps."""
+
+    written: set[ChildKey] = field(default_factory=set)
+    removed: set[ChildKey] = field(default_factory=set)
+    problems: list[Outcome] = field(default_factory=list)
+    drift: int = 0
+
+
+class NameTaken(Exception):
+    """An object of that name exists and isn't ours."""
+
+
+async def apply(owner: OwnerKey, steps: Sequence[Change], cluster: Cluster) -> Applied:
+    """Take ``steps`` in their order. A step that fails doesn't stop those of other components."""
+    result = Applied()
+    broken: set[tuple[str, str]] = set()
+    for change in steps:
+        child = change.child
+        part = (child.environment, child.component) if child else ("", str(change.id))
+        if part in broken:
+            continue
+        try:
+            await _step(owner, change, cluster, result)
+        except errors.ApiError as error:
+            broken.add(part)
+            result.problems.append(explain(error, change))
+        except NameTaken as error:
+            broken.add(part)
+            result.problems.append(Stalled(Reason.NAME_TAKEN, str(error)))
+    return result
+
+
+async def _step(owner: OwnerKey, change: Change, cluster: Cluster, result: Applied) -> None:
+    key = (change.cluster, change.id)
+    if change.verb is Verb.DELETE:
+        await delete(change, cluster)
+        result.removed.add(key)
+    elif change.verb is Verb.CREATE:
+        await _create(change, cluster)
+        result.written.add(key)
+    elif change.verb is Verb.UPDATE:
+        await _update(owner, change, cluster)
+        result.written.add(key)
+        result.drift += change.drift
+    elif change.verb is Verb.REPLACE:
+        # Gone now, made anew by the next round: what a crash in between leaves is a create.
+        await delete(change, cluster, "Orphan" if change.id.kind == "StatefulSet" else "Background")
+        result.written.add(key)
+
+
+async def delete(change: Change, cluster: Cluster, propagation: Any = "Background") -> None:
+    """Delete the object that was looked at, and no other of its name."""
+    assert change.live is not None
+    metadata = change.live["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return
+    gvk = types.gvk_of(change.live)
+    await cluster.client.delete(
+        gvk, metadata.get("namespace"), metadata["name"], uid=metadata["uid"], propagation=propagation
+    )
+    cluster.expects_gone(metadata["uid"])
+
+
+async def _create(change: Change, cluster: Cluster) -> None:
+    child = change.child
+    assert child is not None
+    gvk = types.gvk_of(child.manifest)
+    metadata = child.manifest["metadata"]
+    namespace, name = metadata.get("namespace"), metadata["name"]
+    if gvk is not types.NAMESPACE and name in await cluster.strangers(gvk, namespace):
+        raise NameTaken(
+            f"{change.id.shown} exists and isn't Homeport's; rename the component, set spec.namePrefix, "
+            "or remove that object"
+        )
+    body = await _body(child, None, cluster)
+    found = await cluster.client.apply(gvk, namespace, name, body, force=False)
+    if child.scale_to is not None:
+        scale = _scale(body, child.scale_to)
+        found = await cluster.client.apply(gvk, namespace, name, scale, manager=labels.SCALE_MANAGER)
+    cluster.expects(gvk, namespace, name, found["metadata"]["resourceVersion"])
+
+
+async def _update(owner: OwnerKey, change: Change, cluster: Cluster) -> None:
+    child = change.child
+    assert child is not None and change.live is not None
+    gvk = types.gvk_of(child.manifest)
+    metadata = child.manifest["metadata"]
+    namespace, name = metadata.get("namespace"), metadata["name"]
+    live: Mapping[str, Any] | None = change.live
+    for attempt in range(TRIES):
+        assert live is not None
+        body = await _body(child, live, cluster)
+        body["metadata"] = {**body["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+        try:
+            if child.scale_to is not None and _needs_handover(live, child.scale_to):
+                replicas = max(child.scale_to, int((live.get("spec") or {}).get("replicas") or 0))
+                scale = _scale(body, replicas)
+                scaled = await cluster.client.apply(gvk, namespace, name, scale, manager=labels.SCALE_MANAGER)
+                body["metadata"]["resourceVersion"] = scaled["metadata"]["resourceVersion"]
+            found = await cluster.client.apply(gvk, namespace, name, body)
+        except errors.Conflict:
+            if attempt == TRIES - 1:
+                raise
+            live = await cluster.client.get(gvk, namespace, name)
+            if live is None:
+                await _create(change, cluster)
+                return
+            holder = labels.owner_of(live)
+            if holder != owner:
+                raise NameTaken(f"{change.id.shown} now belongs to {holder or 'somebody else'}") from None
+        else:
+            cluster.expects(gvk, namespace, name, found["metadata"]["resourceVersion"])
+            return
+
+
+def _needs_handover(live: Mapping[str, Any], minimum: int) -> bool:
+    """Whether the replicas are still ours to give away, or below what the autoscaler starts from."""
+    annotations = live["metadata"].get("annotations") or {}
+    replicas = int((live.get("spec") or {}).get("replicas") or 0)
+    return annotations.get(labels.AUTOSCALED) != "true" or replicas == 0 or replicas < minimum
+
+
+def _scale(body: Manifest, replicas: int) -> Manifest:
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": {"name": body["metadata"]["name"], "namespace": body["metadata"].get("namespace")},
+        "spec": {"replicas": replicas},
+    }
+
+
+async def _body(child: Child, live: Mapping[str, Any] | None, cluster: Cluster) -> Manifest:
+    """What is sent: the manifest with its digest, and a Secret's data, which no plan ever holds."""
+    manifest, _ = stamped(marked(child))
+    if child.generate is not None:
+        return {**manifest, "data": generated(child.generate, live)}
+    if child.copy_of is not None:
+        namespace, name = child.copy_of
+        source = await cluster.client.get(types.SECRET, namespace, name)
+        if source is None:
+            raise errors.NotFound(404, "NotFound", f"Secret {name} doesn't exist in namespace {namespace}")
+        return {**manifest, "data": source.get("data") or {}, "type": source.get("type") or "Opaque"}
+    return dict(manifest)
+
+
+def marked(child: Child) -> Manifest:
+    """The manifest with what must be known of it when nobody declares it any more."""
+    notes = {}
+    if child.deletion == "Retain":
+        notes[labels.DELETION_POLICY] = "Retain"
+    if child.copy_of is not None:
+        notes[labels.COPIED_FROM] = "/".join(child.copy_of) + "@" + child.copy_version
+    if not notes:
+        return child.manifest
+    metadata = child.manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), **notes}
+    return {**child.manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def generated(wanted: Mapping[str, int], live: Mapping[str, Any] | None) -> dict[str, str]:
+    """The data of a Secret that is made once: what is there stays, what is missing is made. Values in base64."""
+    known = (live or {}).get("data") or {}
+    return {key: known.get(key) or _random(length) for key, length in sorted(wanted.items())}
+
+
+def _random(length: int) -> str:
+    return base64.b64encode("".join(secrets.choice(_ALPHABET) for _ in range(length)).encode()).decode()
+
+
+def explain(error: errors.ApiError, change: Change) -> Outcome:
+    """What a refusal means for the resource, in words that a person can act on."""
+    what = f"{change.id.shown}: "
+    match error:
+        case errors.TooManyRequests() | errors.ServerUnavailable():
+            return Transient(Reason.PROGRESSING_WITH_RETRY, f"{what}{error}")
+        case errors.Conflict() if error.managers:
+            return Stalled(
+                Reason.NAME_TAKEN,
+                f"{what}it exists, made by {', '.join(error.managers)}; rename the component, set spec.namePrefix, "
+                "or remove that object",
+            )
+        case errors.Conflict() | errors.AlreadyExists():
+            return Wait(Reason.PROGRESSING, f"{what}it has just changed; looking again", 0.3)
+        case errors.NotFound():
+            return Transient(Reason.PROGRESSING_WITH_RETRY, f"{what}{error}")
+        case errors.Forbidden() if "being terminated" in str(error):
+            return Wait(Reason.DEPENDENCY_NOT_READY, f"{what}its namespace is being deleted", 2.0)
+        case errors.Forbidden() if "exceeded quota" in str(error):
+            return Stalled(Reason.APPLY_FAILED, f"{what}{error}; raise the environment's quota or ask for less")
+        case errors.Forbidden() | errors.Unauthorized():
+            return Stalled(Reason.ACCESS_DENIED, f"{what}{error}")
+        case _:
+            return Stalled(Reason.APPLY_FAILED, f"{what}{error}")

@@ -1,0 +1,74 @@
+"""Compares everything that is wanted with what is there, and remembers what was found equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeport.drivers.kubernetes import types
+from homeport.engine.apply import marked
+from homeport.engine.context import Context
+from homeport.plan.diff import compare, stamped
+from homeport.plan.types import Change, Child, Verb
+from homeport.plan.world import ChildKey, Desired, Live
+
+
+async def changes(
+    desired: Desired, live: Mapping[ChildKey, Live], context: Context
+) -> tuple[tuple[Change, ...], frozenset[ChildKey]]:
+    """A change for each wanted object, and those whose last write the caches haven't shown yet.
+
+    What was compared once isn't compared again until one of the two sides changes. Only a copied Secret is ever read
+    from the API server here: its data is in no plan and in no cache of ours.
+    """
+    out: list[Change] = []
+    pending: set[ChildKey] = set()
+    for child in desired.children:
+        change, waits = await _change(child, live, context)
+        out.append(change)
+        if waits:
+            pending.add((child.cluster, child.id))
+    return tuple(out), frozenset(pending)
+
+
+async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context) -> tuple[Change, bool]:
+    cluster = context.cluster
+    key: ChildKey = (child.cluster, child.id)
+    gvk = types.gvk_of(child.manifest)
+    namespace, name = key[1].namespace or None, key[1].name
+    found = live.get(key)
+    if found is None:
+        found = cluster.get(gvk, namespace, name)
+        if found is not None and cluster.is_going(found["metadata"]["uid"]):
+            return Change(Verb.NOTHING, child.id, "being deleted", child, found), True
+    if cluster.is_stale(gvk, namespace, name):
+        return Change(Verb.NOTHING, child.id, "written just now", child, found), True
+    manifest, wanted = stamped(marked(child))
+    if found is not None:
+        version = str(found["metadata"]["resourceVersion"])
+        if context.in_step.get(key) == (wanted, version):
+            return Change(Verb.NOTHING, child.id, "", child, found, cluster=child.cluster), False
+        if found["metadata"].get("deletionTimestamp"):
+            return Change(Verb.NOTHING, child.id, "being deleted", child, found), True
+    change = compare(child, manifest, wanted, found)
+    if change.verb is Verb.NOTHING and child.copy_of is not None and await _copy_differs(child, found, context):
+        change = Change(Verb.UPDATE, child.id, "the copy differs", child, found, ("data",), drift=True)
+    if change.verb is Verb.NOTHING and child.generate is not None and _key_missing(child, found):
+        change = Change(Verb.UPDATE, child.id, "a generated key is missing", child, found, ("data",), drift=True)
+    if change.verb is Verb.NOTHING and found is not None:
+        context.in_step[key] = (wanted, str(found["metadata"]["resourceVersion"]))
+    else:
+        context.in_step.pop(key, None)
+    return change, False
+
+
+async def _copy_differs(child: Child, found: Any, context: Context) -> bool:
+    assert child.copy_of is not None
+    namespace, name = child.copy_of
+    source = await context.cluster.client.get(types.SECRET, namespace, name)
+    return source is not None and (source.get("data") or {}) != (found.get("data") or {})
+
+
+def _key_missing(child: Child, found: Any) -> bool:
+    assert child.generate is not None
+    return bool(set(child.generate) - set(found.get("data") or {}))

@@ -1,0 +1,285 @@
+"""Runs reconciliations: takes keys from the queue with N workers, and turns what they end in into what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from homeport.api import labels
+from homeport.api.conditions import Reason
+from homeport.api.kinds import KINDS
+from homeport.api.labels import OwnerKey
+from homeport.api.resource import Resource
+from homeport.drivers.kubernetes import errors, types
+from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.drivers.kubernetes.types import GVK
+from homeport.engine import activity, triggers
+from homeport.engine.context import Context, utc_now
+from homeport.engine.queue import RESYNC, USER, Queue, QueueClosed
+from homeport.engine.reconcile import reconcile
+from homeport.engine.report import write as write_status
+from homeport.engine.status import timestamp
+from homeport.engine.store import Store, key_of
+from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
+from homeport.plan import application as application_plan
+from homeport.plan.types import Child
+
+log = logging.getLogger(__name__)
+
+Body = Mapping[str, Any]
+Observer = Callable[[str, str, float], None]
+"""Told of each reconciliation: kind, outcome's name, seconds."""
+
+FORBIDDEN_PAUSE = 30.0
+"""Seconds before a resource that we may not write is tried again: rights come from elsewhere, without an event."""
+SETTLE = 5.0
+"""Seconds by which the watch of our own kinds may lag behind a list before it counts as behind."""
+
+
+class Engine:
+    """One operator's worth of reconciling. ``seen`` and ``cluster_event`` feed it; ``run`` works until cancelled."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        concurrency: int = 16,
+        resync: float = 600.0,
+        selects: Callable[[Body], bool] = lambda body: True,
+        shard: str | None = None,
+        notify: Any = None,
+        on_outcome: Observer = lambda kind, outcome, seconds: None,
+        on_wait: Callable[[float], None] | None = None,
+        on_drift: Callable[[str, int], None] = lambda kind, count: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = Store()
+        self.queue: Queue[OwnerKey] = Queue(paused=True, on_wait=on_wait)
+        self.cluster = cluster
+        self.context = Context(
+            store=self.store,
+            cluster=cluster,
+            enqueue=self._enqueue,
+            notify=notify or (lambda resource, reason, message, warning: None),
+            clock=clock,
+            drift_mended=on_drift,
+        )
+        self._concurrency = concurrency
+        self._resync = resync
+        self._selects = selects
+        self._shard = shard
+        self._on_outcome = on_outcome
+        self._clock = clock
+        self._behind: dict[OwnerKey, float] = {}
+        self._workers: list[asyncio.Task[None]] = []
+
+    def _enqueue(self, key: OwnerKey, priority: int = USER, after: float = 0.0) -> None:
+        self.queue.add(key, priority, after)
+
+    # -- what is seen ---------------------------------------------------------------------------------------------
+
+    def seen(self, body: Body, gone: bool = False) -> None:
+        """A resource of ours appeared, changed, or is gone. Called by the watch; returns at once."""
+        if not self._selects(body):
+            return
+        key = key_of(body)
+        if gone:
+            before, after = self.store.remove(key) or body, None
+        else:
+            before, after = self.store.put(body), body
+        self._note(key, before, after)
+        triggers.resource_changed(before, after, self.context)
+
+    def _note(self, key: OwnerKey, before: Body | None, after: Body | None) -> None:
+        found = activity.entry(before, after, timestamp(utc_now()))
+        if found is not None:
+            log_of = self.context.activity.setdefault(key.namespace, deque(maxlen=50))
+            log_of.append(found)
+
+    def cluster_event(self, gvk: GVK, kind: str, before: Body | None, after: Body | None) -> None:
+        """Something in the cluster appeared, changed or is gone. Called by the informers; returns at once."""
+        triggers.cluster_changed(gvk, before, after, self.context)
+
+    # -- its life -------------------------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Begin to work: this process is the leader now. Every key is looked at once; claims are known before."""
+        self._seed_claims()
+        for key in self.store.keys():
+            self.queue.add(key, RESYNC)
+        for owner in self._orphans():
+            self.queue.add(owner, RESYNC)
+        self.queue.resume()
+
+    def _seed_claims(self) -> None:
+        """Hosts that are served already stay with who serves them, whoever is looked at first."""
+        for ingress in self.cluster.children_of(types.INGRESS):
+            owner = labels.owner_of(ingress)
+            body = self.store.body(owner) if owner is not None else None
+            if owner is not None and body is not None:
+                created = str(body["metadata"].get("creationTimestamp", ""))
+                claimed = application_plan.claims([Child(dict(ingress))])
+                self.context.claims.register(owner, created, [*self.context.claims.of(owner), *claimed])
+
+    def _orphans(self) -> set[OwnerKey]:
+        """Owners of children whose resource is gone: its finalizer was taken off by force while we were away."""
+        owners = set()
+        for spec in (
+            types.DEPLOYMENT,
+            types.STATEFUL_SET,
+            types.CONFIG_MAP,
+            types.SERVICE,
+            types.INGRESS,
+            types.SECRET,
+        ):
+            for child in self.cluster.children_of(spec):
+                owner = labels.owner_of(child)
+                if owner is not None and self.store.body(owner) is None:
+                    owners.add(owner)
+        return owners
+
+    def start(self) -> None:
+        """Start the workers; they wait until ``lead``."""
+        self._workers = [
+            asyncio.create_task(self._work(), name=f"worker-{number}") for number in range(self._concurrency)
+        ]
+
+    async def stop(self, grace: float = 8.0) -> None:
+        """Hand out nothing more, and give what is in flight ``grace`` seconds to finish."""
+        self.queue.close()
+        if self._workers:
+            _, late = await asyncio.wait(self._workers, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self.queue.get()
+            except QueueClosed:
+                return
+            try:
+                await self.process(key)
+            finally:
+                self.queue.done(key)
+
+    async def process(self, key: OwnerKey) -> Outcome:
+        """Reconcile one key and arrange what comes next. Never raises but on cancellation."""
+        started = self._clock()
+        try:
+            outcome = await reconcile(key, self.context)
+        except errors.Forbidden as error:
+            outcome = Stalled(Reason.ACCESS_DENIED, str(error))
+            log.warning("%s: %s", key, error)
+            self.queue.add(key, RESYNC, FORBIDDEN_PAUSE)
+        except errors.Conflict as error:
+            # Somebody was faster; what is true now arrives by the watch.
+            outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
+        except errors.NotFound as error:
+            outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
+        except errors.ApiError as error:
+            outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
+            log.warning("%s: %s", key, error)
+        except Exception as error:
+            # A fault of ours on one resource must not end the others; it is told, and tried again later and later.
+            log.exception("%s: reconciling failed", key)
+            outcome = Transient(Reason.PROGRESSING_WITH_RETRY, f"internal error: {type(error).__name__}: {error}")
+            await self._confess(key, outcome)
+        self._on_outcome(key.kind, type(outcome).__name__, self._clock() - started)
+        if isinstance(outcome, Transient):
+            self.queue.backoff(key, RESYNC)
+        else:
+            self.queue.forget(key)
+        return outcome
+
+    async def _confess(self, key: OwnerKey, outcome: Outcome) -> None:
+        """Write an internal error into the status, if that is still possible."""
+        resource, _ = self.store.look(key)
+        if resource is None:
+            return
+        try:
+            await self._report(resource, outcome)
+        except errors.ApiError as error:
+            log.warning("%s: the status can't be written: %s", key, error)
+
+    async def _report(self, resource: Resource[Any], outcome: Outcome) -> None:
+        from homeport.engine.report import kept_fields
+
+        fields, entries = kept_fields(resource)
+        await write_status(resource, fields, outcome, self.context, inventory=entries)
+
+    # -- looking at everything from time to time --------------------------------------------------------------------
+
+    async def resync_forever(self) -> None:
+        """Look at every resource each ``resync`` seconds, spread over that time; drift that no event told is found."""
+        while True:
+            await asyncio.sleep(self._resync)
+            keys = self.store.keys()
+            for number, key in enumerate(keys):
+                self.queue.add(key, RESYNC, 0.5 * self._resync * number / max(len(keys), 1))
+
+    async def missing(self) -> list[OwnerKey]:
+        """Resources that the API server has and the watch hasn't told of yet. Raises ApiError without our CRDs."""
+        out = []
+        for kind in KINDS:
+            items, _ = await self.cluster.client.list(
+                types.by_kind(labels.API_VERSION, kind.name),
+                labels=self._shard,
+                metadata_only=True,
+                resource_version="0",
+            )
+            for item in items:
+                key = OwnerKey(kind.name, item["metadata"].get("namespace") or "", item["metadata"]["name"])
+                if self._selects(item) and self.store.body(key) is None:
+                    out.append(key)
+        return out
+
+    async def audit(self) -> list[OwnerKey]:
+        """Resources that a list shows newer than the watch has told for more than 5 s: the watch is behind.
+
+        Lists metadata only, from the API server's own cache. Kopf's watches reconnect by themselves and don't say when
+        they have gone silent, so their word is held against the API server's.
+        """
+        now = self._clock()
+        behind: dict[OwnerKey, float] = {}
+        for kind in KINDS:
+            gvk = types.by_kind(labels.API_VERSION, kind.name)
+            items, _ = await self.cluster.client.list(gvk, labels=self._shard, metadata_only=True, resource_version="0")
+            for item in items:
+                metadata = item["metadata"]
+                key = OwnerKey(kind.name, metadata.get("namespace") or "", metadata["name"])
+                known = self.store.body(key)
+                if not self._selects(item):
+                    continue
+                if known is None or _newer(metadata["resourceVersion"], known["metadata"]["resourceVersion"]):
+                    behind[key] = self._behind.get(key, now)
+        self._behind = behind
+        return [key for key, since in behind.items() if now - since > SETTLE]
+
+    def forget_unwatched(self) -> None:
+        """Drop what only this process remembers of objects that are gone."""
+        there = {key for key in self.context.in_step if self._has(key)}
+        for key in set(self.context.in_step) - there:
+            del self.context.in_step[key]
+        for name in [name for name, readers in self.context.readers.items() if not readers]:
+            del self.context.readers[name]
+
+    def _has(self, key: Any) -> bool:
+        _, found = key
+        gvk = next((g for g in types.KINDS if g.kind == found.kind and g.group == found.group), None)
+        return gvk is not None and self.cluster.get(gvk, found.namespace or None, found.name) is not None
+
+
+def _newer(one: str, other: str) -> bool:
+    try:
+        return int(one) > int(other)
+    except ValueError:
+        return one != other
+
+
+__all__ = ["Engine", "Ok", "Wait"]

@@ -1,0 +1,95 @@
+"""The life of a resource on one page: parse, observe, desire, diff, decide, apply, report.
+
+Level-triggered: a create, an update, a resume, a child's change, a token and a timer all run this same function, and
+nothing in it depends on having seen an edge. ``homeport plan`` runs it too, up to and without ``apply``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from homeport.api import labels
+from homeport.api.labels import OwnerKey
+from homeport.api.resource import Resource
+from homeport.engine import apply, diffing, farewell, kinds, report
+from homeport.engine.context import Context
+from homeport.outcome import Outcome
+from homeport.plan import policy
+from homeport.plan.types import Change
+from homeport.plan.world import Decision, Desired, Report
+
+
+async def reconcile(key: OwnerKey, context: Context) -> Outcome:
+    """Take ``key`` one step from what is there to what is wanted, and write down how that went.
+
+    Raises ``errors.ApiError`` when reading or writing the resource itself fails; everything else is in the outcome.
+    """
+    resource, error = context.store.look(key)
+    if resource is None:
+        return await farewell.absent(key, context)
+    if resource.deleted_at is not None:
+        return await farewell.deleted(resource, context)
+    if error is not None:
+        return await report.invalid(resource, error, context)
+    if resource.suspended:
+        return await report.suspended(resource, context)
+    await hold(resource, context)
+
+    plan = await preview(resource, context)
+    applied = await apply.apply(resource.key, plan.decision.steps, context.cluster)
+    context.drift_mended(resource.kind, applied.drift)
+    result = Report(
+        changes=plan.changes,
+        held=plan.decision.held,
+        problems=(*plan.decision.problems, *applied.problems),
+        applied=frozenset(applied.written | plan.pending),
+        pruning=tuple(key[1] for key in applied.removed),
+    )
+    fields, outcome = plan.kind.status(resource, plan.world, plan.desired, result)
+    await plan.kind.after(resource, plan.world, plan.desired, outcome, context)
+    await report.write(resource, fields, outcome, context, inventory=report.inventory(plan.desired, result))
+    return outcome
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reconciliation up to the point where something would be written."""
+
+    kind: kinds.Kind
+    world: Any
+    desired: Desired
+    changes: tuple[Change, ...]
+    decision: Decision
+    pending: frozenset[Any]
+
+
+async def preview(resource: Resource[Any], context: Context) -> Plan:
+    """Observe, desire, diff, decide. Reads only."""
+    kind = kinds.BY_NAME[resource.kind]
+    world = kind.observe(resource, context)
+    desired = kind.desired(resource, world, context)
+    changes, pending = await diffing.changes(desired, world.live, context)
+    if desired.complete:
+        wanted = {(child.cluster, child.id) for child in desired.children}
+        changes = (*changes, *policy.prune(resource.key, wanted, world.live))
+    decision = policy.decide(
+        resource.key,
+        desired,
+        changes,
+        versions=getattr(world, "versions", None),
+        may_replace=_asked(resource, labels.REPLACE_AT, "lastReplaceAt"),
+    )
+    return Plan(kind, world, desired, changes, decision, pending)
+
+
+def _asked(resource: Resource[Any], annotation: str, handled: str) -> bool:
+    token = resource.annotations.get(annotation)
+    return bool(token) and token != resource.status.get(handled)
+
+
+async def hold(resource: Resource[Any], context: Context) -> None:
+    """Put our finalizer on the resource before anything is made for it, so that nothing is ever orphaned."""
+    if labels.FINALIZER in resource.finalizers:
+        return
+    await context.apply_self(resource, {"finalizers": [labels.FINALIZER]})

@@ -1,0 +1,148 @@
+"""Turns what a reconciliation found into the resource's status, an Event and the next look. The one status writer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from homeport.api import labels
+from homeport.api.conditions import ConditionType, Reason
+from homeport.api.labels import OwnerKey
+from homeport.api.resource import InvalidSpec, Resource
+from homeport.drivers.kubernetes import types
+from homeport.engine import status
+from homeport.engine.context import Context, Progress
+from homeport.engine.queue import RESYNC
+from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
+from homeport.plan.types import Verb
+from homeport.plan.world import ChildKey, Desired, Report
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 10.0
+"""Seconds after which what is under way is looked at even if no event comes: an unschedulable Pod is silent."""
+
+
+def inventory(desired: Desired, report: Report) -> list[dict[str, str]]:
+    """Every object that is there or on its way out, sorted by id."""
+    entries: dict[str, dict[str, str]] = {}
+    for change in report.changes:
+        key: ChildKey = (change.cluster, change.id)
+        exists = change.live is not None or key in report.applied
+        if not exists or change.verb is Verb.KEEP:
+            continue
+        manifest: Mapping[str, Any] = change.child.manifest if change.child else (change.live or {})
+        version = str(manifest["apiVersion"]).rpartition("/")[2]
+        entry = {"id": str(change.id), "v": version}
+        found = (manifest["metadata"].get("labels") or {}).get(labels.ENVIRONMENT)
+        if found:
+            entry["environment"] = found
+        entries[entry["id"]] = entry
+    return [entries[key] for key in sorted(entries)]
+
+
+async def write(
+    resource: Resource[Any],
+    fields: Mapping[str, Any],
+    outcome: Outcome | None,
+    context: Context,
+    *,
+    inventory: Sequence[Mapping[str, str]] = (),
+    extra: Mapping[str, tuple[str, str]] | None = None,
+) -> None:
+    """Write the status if it says anything new, tell of a transition, and ask for the next look."""
+    if isinstance(outcome, Ok) and outcome.reason == Reason.ARCHIVED and resource.kind == "Project":
+        extra = {**(extra or {}), ConditionType.ARCHIVED: (Reason.ARCHIVED, outcome.message)}
+    fresh = status.build(resource, fields, outcome, context.now(), inventory=inventory, extra=extra)
+    if outcome is not None:
+        _next_look(resource.key, outcome, context)
+    if status.is_same(fresh, resource.status):
+        if not isinstance(outcome, Wait):
+            context.progress.pop(resource.key, None)
+        return
+    if outcome is not None and _too_early(resource, fresh, outcome, context):
+        return
+    await _send(resource, fresh, context)
+    _tell(resource, fresh, outcome, context)
+
+
+async def _send(resource: Resource[Any], fresh: Mapping[str, Any], context: Context) -> None:
+    gvk = types.by_kind(labels.API_VERSION, resource.kind)
+    body = {
+        "apiVersion": labels.API_VERSION,
+        "kind": resource.kind,
+        # The UID makes sure that a resource of the same name made meanwhile doesn't get its predecessor's status.
+        "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
+        "status": fresh,
+    }
+    found = await context.cluster.client.apply(gvk, resource.namespace, resource.name, body, subresource="status")
+    context.written[resource.key] = found["metadata"]["resourceVersion"]
+
+
+def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome, context: Context) -> bool:
+    """Whether this only tells of progress that has just begun, or was told a moment ago. Then it is told later."""
+    key, now = resource.key, context.clock()
+    if not status.only_progress(resource.status, fresh, outcome) or _token_waits(resource):
+        if isinstance(outcome, Wait):
+            context.progress.setdefault(key, Progress(now)).written = now
+        else:
+            context.progress.pop(key, None)
+        return False
+    progress = context.progress.setdefault(key, Progress(now))
+    due = progress.since + status.PROGRESS_FIRST
+    if progress.written is not None:
+        due = progress.written + status.PROGRESS_NEXT
+    if now < due:
+        # The least urgent of all: what becomes ready before its turn never needs the write.
+        context.enqueue(key, RESYNC, due - now)
+        return True
+    progress.written = now
+    return False
+
+
+def _token_waits(resource: Resource[Any]) -> bool:
+    token = resource.reconcile_token
+    return token is not None and token != resource.status.get("lastHandledReconcileAt")
+
+
+def _next_look(key: OwnerKey, outcome: Outcome, context: Context) -> None:
+    if isinstance(outcome, Ok | Wait) and outcome.after is not None:
+        context.enqueue(key, RESYNC, outcome.after)
+    elif isinstance(outcome, Wait):
+        context.enqueue(key, RESYNC, LOOK_AGAIN)
+
+
+def _tell(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome | None, context: Context) -> None:
+    """An Event for each transition of Ready, and only then."""
+    before, after = status.ready(resource.status), status.ready(fresh)
+    if after is None or (before is not None and before[:2] == after[:2]):
+        return
+    warning = isinstance(outcome, Stalled | Transient) or after[1] == Reason.HEALTH_CHECK_FAILED
+    context.notify(resource, after[1], after[2], warning)
+
+
+# --- the three short ways through a reconciliation --------------------------------------------------------------------
+
+
+def kept_fields(resource: Resource[Any]) -> tuple[dict[str, Any], list[Mapping[str, str]]]:
+    """The kind's own status fields and inventory as they are, for when nothing new is known."""
+    common = {"observedGeneration", "conditions", "inventory", "lastHandledReconcileAt"}
+    fields = {key: value for key, value in resource.status.items() if key not in common}
+    return fields, list((resource.status.get("inventory") or {}).get("entries") or ())
+
+
+async def suspended(resource: Resource[Any], context: Context) -> Outcome:
+    """``spec.suspend``: Ready keeps its value, the generation is noted, a Suspended condition shows."""
+    fields, entries = kept_fields(resource)
+    note = (Reason.SUSPENDED, "spec.suspend is true: nothing is reconciled until it is false again")
+    await write(resource, fields, None, context, inventory=entries, extra={ConditionType.SUSPENDED: note})
+    return Ok()
+
+
+async def invalid(resource: Resource[Any], error: InvalidSpec, context: Context) -> Outcome:
+    """A spec that got past the schema and can't be used all the same: said in status, and nothing is touched."""
+    outcome = Stalled(Reason.INVALID_SPEC, str(error))
+    fields, entries = kept_fields(resource)
+    await write(resource, fields, outcome, context, inventory=entries)
+    return outcome

@@ -1,0 +1,296 @@
+"""Wiring: from settings to a running operator, and from SIGTERM to a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from homeport import __version__, handlers, logs
+from homeport.api.conditions import ConditionType
+from homeport.api.resource import Resource
+from homeport.drivers.kubernetes import config as client_config
+from homeport.drivers.kubernetes.client import Client
+from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.drivers.kubernetes.errors import ApiError
+from homeport.engine.engine import Engine
+from homeport.engine.events import EventRecorder
+from homeport.engine.leader import Leader
+from homeport.engine.metrics import Metrics
+from homeport.engine.serve import Server
+
+log = logging.getLogger("homeport")
+
+WATCH_SILENT = 180.0
+"""Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
+AUDIT_INTERVAL = 60.0
+"""Seconds between two looks whether the watches of our own kinds keep up."""
+START_TIMEOUT = 300.0
+"""Seconds that the caches may take to fill."""
+SHUTDOWN_GRACE = 7.0
+"""Seconds that reconciliations in flight get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator is told on the command line. Times are in seconds."""
+
+    concurrency: int = 16
+    resync_seconds: float = 600.0
+    namespaces: tuple[str, ...] = ()
+    shard: str | None = None
+    log_format: str = "human"
+    log_level: str = "info"
+    listen: str = "0.0.0.0:8080"
+    kubeconfig: str | None = None
+    context: str | None = None
+    lease_namespace: str = "homeport-system"
+    leader_election: bool = True
+    identity: str | None = None
+
+
+def run(settings: Settings) -> int:
+    """Run the operator until it is told to stop; the process's exit code."""
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        import uvloop
+    except ImportError:
+        loop_factory = None
+    else:
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(Operator(settings).run())
+
+
+class Operator:
+    """Everything that runs, and how it is put together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.identity = settings.identity or f"{socket.gethostname()}-{os.getpid()}"
+        self.metrics = Metrics()
+        self.config = client_config.load(settings.kubeconfig, context=settings.context)
+        self.client = Client(
+            self.config,
+            connections=max(32, 2 * settings.concurrency),
+            user_agent=f"homeport-operator/{__version__}",
+            on_call=self.metrics.observe_call,
+        )
+        self.events = EventRecorder(self.client, instance=self.identity)
+        self.cluster = Cluster(self.client, on_event=self._cluster_event)
+        self.engine = Engine(
+            self.cluster,
+            concurrency=settings.concurrency,
+            resync=settings.resync_seconds,
+            selects=self._selects,
+            shard=settings.shard,
+            notify=self._notify,
+            on_outcome=self.metrics.observe_reconcile,
+            on_wait=self.metrics.observe_wait,
+            on_drift=self.metrics.mended,
+        )
+        self.leader: Leader | None = None
+        self.leading = False
+        self.synced = False
+        self.stopping = asyncio.Event()
+        self.behind: list[str] = []
+
+    def _cluster_event(self, gvk: Any, kind: str, before: Any, after: Any) -> None:
+        self.engine.cluster_event(gvk, kind, before, after)
+
+    def _selects(self, body: Mapping[str, Any]) -> bool:
+        wanted = self.settings.namespaces
+        return not wanted or body["metadata"].get("namespace") in wanted
+
+    def _notify(self, resource: Resource[Any], reason: str, message: str, warning: bool) -> None:
+        about = {
+            "apiVersion": "homeport.dev/v1alpha1",
+            "kind": resource.kind,
+            "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
+        }
+        self.events.record(about, str(reason), message, type="Warning" if warning else "Normal")
+
+    # -- its life -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve, watch, wait for leadership, work; then stop in the reverse order."""
+        self._catch_signals()
+        self._connect_metrics()
+        server = Server(self.settings.listen, health=self.health, ready=self.readiness, metrics=self.metrics.render)
+        await server.start()
+        log.info("homeport %s as %s", __version__, self.identity)
+        try:
+            return await self._serve()
+        finally:
+            await server.stop()
+            await self.client.close()
+
+    async def _serve(self) -> int:
+        door = asyncio.create_task(self._door(), name="kopf")
+        stop = asyncio.create_task(self.stopping.wait(), name="stop")
+        background: list[asyncio.Task[Any]] = []
+        try:
+            start = asyncio.create_task(self._fill_caches(), name="caches")
+            await asyncio.wait({start, stop, door}, return_when=asyncio.FIRST_COMPLETED)
+            if not start.done() or stop.done():
+                start.cancel()
+                return 0 if stop.done() else 1
+            start.result()
+            self.events.start()
+            self.engine.start()
+            background += [
+                asyncio.create_task(self.engine.resync_forever(), name="resync"),
+                asyncio.create_task(self._audit_forever(), name="audit"),
+            ]
+            self._stand()
+            await asyncio.wait({stop, door}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.done():
+                log.error("the watch of our own kinds ended; stopping, to be started anew")
+                return 1
+            return 0
+        except TimeoutError as error:
+            log.error("%s", error)
+            return 1
+        finally:
+            log.info("stopping: finishing what is in flight")
+            for task in background:
+                task.cancel()
+            await self.engine.stop(SHUTDOWN_GRACE)
+            if self.leader is not None:
+                await self.leader.stop()
+            await self.events.stop(1.0)
+            self._kopf_stop.set()
+            await self.cluster.stop()
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await asyncio.wait_for(door, 1.5)
+            stop.cancel()
+            log.info("stopped")
+
+    async def _door(self) -> None:
+        """Kopf, as far as we use it: the watches of our own kinds."""
+        registry = handlers.registry(self.engine.seen)
+        handlers.login(registry, self.config)
+        self._kopf_stop = asyncio.Event()
+        self._kopf_ready = asyncio.Event()
+        namespaces = self.settings.namespaces
+        await kopf.operator(
+            registry=registry,
+            settings=handlers.settings(self.settings.shard),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=self._kopf_stop,
+            ready_flag=self._kopf_ready,
+        )
+
+    async def _fill_caches(self) -> None:
+        """Wait until children and resources have all been seen once. Survives an API server that isn't there yet."""
+        while True:
+            try:
+                await self.cluster.start(START_TIMEOUT)
+                break
+            except ApiError as error:
+                log.warning("the API server isn't ready: %s", error)
+                await asyncio.sleep(1.0)
+        while True:
+            try:
+                behind = await self.engine.missing()
+                if not behind:
+                    break
+                log.info("waiting to see %d resources", len(behind))
+            except ApiError as error:
+                log.warning("our own kinds can't be listed: %s; are the CRDs installed?", error)
+            await asyncio.sleep(0.2)
+        self.synced = True
+        log.info("caches are filled: %d resources", len(self.engine.store))
+
+    def _stand(self) -> None:
+        if not self.settings.leader_election:
+            self._started()
+            return
+        self.leader = Leader(
+            self.client,
+            self.settings.lease_namespace,
+            identity=self.identity,
+            on_started=self._started,
+            on_stopped=self._stopped,
+        )
+        self.leader.start()
+
+    def _started(self) -> None:
+        log.info("leading: reconciling %d resources", len(self.engine.store))
+        self.leading = True
+        self.engine.lead()
+
+    async def _stopped(self) -> None:
+        self.leading = False
+        if not self.stopping.is_set():
+            # What is in flight may still write. Only a new process is sure to know nothing that another has changed.
+            log.error("leadership lost; stopping, to be started anew")
+            self.engine.queue.pause()
+            self.stopping.set()
+
+    async def _audit_forever(self) -> None:
+        while True:
+            await asyncio.sleep(AUDIT_INTERVAL)
+            try:
+                self.behind = [str(key) for key in await self.engine.audit()]
+                self.engine.forget_unwatched()
+            except ApiError as error:
+                log.warning("the audit of our own watches failed: %s", error)
+
+    # -- what it says of itself -------------------------------------------------------------------------------------
+
+    def health(self) -> list[str]:
+        """What a restart would mend."""
+        ages = self.cluster.ages() if self.synced else {}
+        wrong = [f"watch {name} silent for {age:.0f} s" for name, age in ages.items() if age > WATCH_SILENT]
+        if self.behind:
+            wrong.append(f"the watch of our own kinds is behind: {', '.join(sorted(self.behind)[:5])}")
+        return wrong
+
+    def readiness(self) -> list[str]:
+        """What is missing before it can work, or take over."""
+        if self.stopping.is_set():
+            return ["stopping"]
+        return [] if self.synced else ["the caches are not filled yet"]
+
+    def _connect_metrics(self) -> None:
+        self.metrics.queue_depth = self.engine.queue.depth
+        self.metrics.queue_oldest = self.engine.queue.oldest_wait
+        self.metrics.leader = lambda: self.leading
+        self.metrics.watch_ages = self.cluster.ages
+        self.metrics.events_dropped = lambda: dict(self.events.dropped)
+        self.metrics.resources = self._count_resources
+
+    def _count_resources(self) -> dict[tuple[str, bool], int]:
+        out: dict[tuple[str, bool], int] = {}
+        for key in self.engine.store.keys():
+            body = self.engine.store.body(key) or {}
+            ready = any(
+                entry.get("type") == ConditionType.READY and entry.get("status") == "True"
+                for entry in (body.get("status") or {}).get("conditions") or ()
+            )
+            out[key.kind, ready] = out.get((key.kind, ready), 0) + 1
+        return out
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, number)
+
+    def _told_to_stop(self, number: int) -> None:
+        if self.stopping.is_set():
+            log.warning("told to stop twice: stopping at once")
+            sys.exit(1)
+        log.info("%s: stopping", signal.Signals(number).name)
+        self.stopping.set()

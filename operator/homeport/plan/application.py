@@ -1,0 +1,259 @@
+"""An Application's plan: its components in each of its environments, and what that makes of its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from homeport.api.application import ApplicationSpec
+from homeport.api.conditions import Health, Reason, worst_health
+from homeport.api.resource import InvalidSpec, Resource
+from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
+from homeport.plan import render
+from homeport.plan.health import HEALTHY, REPORTING_KINDS, Verdict, pod_trouble, verdict
+from homeport.plan.types import Change, Child, ObjectId, Phase, Place, Verb, Versions
+from homeport.plan.world import ApplicationWorld, Desired, Report
+
+App = Resource[ApplicationSpec]
+
+
+def done_jobs(app: App) -> dict[str, str]:
+    """Jobs that have succeeded, from status: ``<environment>/<component>/<migrate|job>`` -> digest."""
+    return {entry["id"]: entry["hash"] for entry in app.status.get("doneJobs") or ()}
+
+
+def desired(app: App, world: ApplicationWorld) -> Desired:
+    """Every object that the application wants, in all environments that can be used."""
+    problems: list[Outcome] = [missing.outcome for missing in world.missing]
+    try:
+        render.check(app.spec)
+    except InvalidSpec as error:
+        return Desired(problems=(Stalled(Reason.INVALID_SPEC, str(error)),), complete=False, places=tuple(world.places))
+    children: list[Child] = []
+    claimed: list[tuple[str, str, str]] = []
+    needs: dict[tuple[str, str], tuple[str, ...]] = {}
+    complete = not any(isinstance(missing.outcome, Wait) for missing in world.missing)
+    for place in world.places:
+        try:
+            rendered = render.render(app, place, world.versions.get(place.name, Versions()), done_jobs(app))
+            for component in render.components(app, place.name):
+                if component.depends_on:
+                    needs[place.name, component.name] = tuple(component.depends_on)
+        except InvalidSpec as error:
+            problems.append(Stalled(Reason.INVALID_SPEC, str(error)))
+            complete = False
+            continue
+        claimed.extend(claims(rendered))
+        taken = _taken_hosts(rendered, place, world)
+        problems.extend(taken.values())
+        children.extend(child for child in rendered if child.id not in taken)
+    return Desired(tuple(children), tuple(problems), needs, complete, tuple(world.places), tuple(claimed))
+
+
+def claims(children: Sequence[Child]) -> list[tuple[str, str, str]]:
+    """The (cluster, host, path) that the Ingresses among ``children`` claim."""
+    out = []
+    for child in children:
+        if child.manifest["kind"] != "Ingress":
+            continue
+        for rule in child.manifest["spec"].get("rules") or ():
+            host = rule.get("host", "")
+            out.extend((child.cluster, host, path["path"]) for path in rule["http"]["paths"])
+    return out
+
+
+def _taken_hosts(children: Sequence[Child], place: Place, world: ApplicationWorld) -> dict[ObjectId, Outcome]:
+    """The Ingresses that claim what another application has: they are left out until it lets go."""
+    out: dict[ObjectId, Outcome] = {}
+    for child in children:
+        for claim in claims([child]):
+            if claim in world.hosts_taken:
+                _, host, path = claim
+                out[child.id] = Stalled(
+                    Reason.HOST_TAKEN,
+                    f"{place.name}: {host or 'any host'}{path} is served by {world.hosts_taken[claim]}; "
+                    "write another host or path in routes, or remove it there",
+                )
+    return out
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -> tuple[dict[str, Any], Outcome]:
+    """The kind's own status fields, and how the reconciliation ended."""
+    by_component = _by_component(report.changes)
+    environments = []
+    outcomes: list[Outcome] = [*wanted.problems, *report.problems]
+    totals = [0, 0]
+    for place in wanted.places:
+        state, outcome = _environment(app, place, world, report, by_component)
+        if state is None:
+            continue
+        environments.append(state)
+        if outcome is not None:
+            outcomes.append(outcome)
+        totals[0] += sum(component["ready"] for component in state["components"])
+        totals[1] += sum(component["desired"] for component in state["components"])
+    if report.pruning:
+        left = ", ".join(entry.shown for entry in report.pruning[:3])
+        outcomes.append(Wait(Reason.PROGRESSING, f"removing {left}"))
+    fields: dict[str, Any] = {"environments": environments}
+    done = _done(app, report.changes, wanted.places)
+    if done:
+        fields["doneJobs"] = [{"id": key, "hash": value} for key, value in sorted(done.items())]
+    if environments:
+        fields["readyReplicas"] = f"{totals[0]}/{totals[1]}"
+    url = next((state["url"] for state in environments if state.get("url")), None)
+    if url:
+        fields["url"] = url
+    token = app.annotations.get("homeport.dev/replace-at")
+    if token:
+        fields["lastReplaceAt"] = token
+    outcome = worst(outcomes)
+    if isinstance(outcome, Ok):
+        if not wanted.places:
+            return fields, Wait(
+                Reason.DEPENDENCY_NOT_READY,
+                f"project {app.namespace} has no environment yet; create one, and this goes on by itself",
+            )
+        outcome = _all_well(app, wanted.places, outcome)
+    return fields, outcome
+
+
+def _all_well(app: App, places: Sequence[Place], outcome: Ok) -> Ok:
+    if all(place.archived for place in places):
+        return Ok("archived: scaled to zero, data kept", outcome.after, Reason.ARCHIVED)
+    where = places[0].name if len(places) == 1 else f"{len(places)} environments"
+    count = len(app.spec.components)
+    return Ok(f"{count} component{'s' if count != 1 else ''} ready in {where}", outcome.after)
+
+
+def _by_component(changes: Sequence[Change]) -> dict[tuple[str, str], list[Change]]:
+    out: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        if change.child is not None:
+            out.setdefault((change.child.environment, change.child.component), []).append(change)
+    return out
+
+
+def _environment(
+    app: App,
+    place: Place,
+    world: ApplicationWorld,
+    report: Report,
+    by_component: Mapping[tuple[str, str], list[Change]],
+) -> tuple[dict[str, Any] | None, Outcome | None]:
+    try:
+        components = render.components(app, place.name)
+    except InvalidSpec:
+        return None, None
+    states, verdicts = [], []
+    for component in components:
+        changes = by_component.get((place.name, component.name), [])
+        judged = _component(place, component.name, changes, world, report)
+        verdicts.append((component.name, judged))
+        state: dict[str, Any] = {
+            "name": component.name,
+            "ready": judged.ready,
+            "desired": judged.desired,
+            "health": str(judged.health),
+        }
+        if judged.message:
+            state["message"] = judged.message[:1024]
+        states.append(state)
+    health = worst_health([judged.health for _, judged in verdicts])
+    outcome = _outcome(place, verdicts)
+    out: dict[str, Any] = {
+        "name": place.name,
+        "version": render.version_in(app.spec, place.name),
+        "ready": outcome is None,
+        "health": str(Health.SUSPENDED if place.archived and outcome is None else health),
+        "components": states,
+    }
+    url = render.url(app, place)
+    if url:
+        out["url"] = url
+    if outcome is not None:
+        out["message"] = outcome.message[:2048]
+    return out, outcome
+
+
+def _outcome(place: Place, verdicts: Sequence[tuple[str, Verdict]]) -> Wait | None:
+    """What keeps the environment from being ready: what is broken before what is only under way."""
+    broken = [(name, judged) for name, judged in verdicts if judged.health is Health.DEGRADED]
+    if broken:
+        name, judged = broken[0]
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        return Wait(Reason.HEALTH_CHECK_FAILED, f"{place.name}/{name}: {judged.message}{more}")
+    going = [(name, judged) for name, judged in verdicts if judged.health in (Health.PROGRESSING, Health.UNKNOWN)]
+    if going:
+        name, judged = next(((n, j) for n, j in going if not j.message.startswith("waits for ")), going[0])
+        more = f" ({len(verdicts) - len(going)} of {len(verdicts)} components ready)" if len(verdicts) > 1 else ""
+        return Wait(Reason.PROGRESSING, f"{place.name}/{name}: {judged.message}{more}")
+    return None
+
+
+def _component(place: Place, name: str, changes: Sequence[Change], world: ApplicationWorld, report: Report) -> Verdict:
+    """How one component is: the worst of its objects, with its Pods' own words for what is stuck."""
+    result = Verdict(Health.HEALTHY)
+    ready = total = 0
+    for change in changes:
+        child = change.child
+        assert child is not None
+        key = (child.cluster, change.id)
+        judged = _object(change, report.held.get(key), key in report.applied)
+        if child.phase in (Phase.RUN, Phase.MIGRATE):
+            if child.phase is Phase.RUN:
+                ready, total = ready + judged.ready, total + judged.desired
+            if judged.health is Health.PROGRESSING and change.id.kind != "Job":
+                trouble = pod_trouble(world.pods.get((place.name, name), ()), world.now)
+                if trouble:
+                    judged = Verdict(Health.DEGRADED, trouble)
+        if worst_health([result.health, judged.health]) is not result.health:
+            result = judged
+    return Verdict(result.health, result.message, ready, total)
+
+
+def _object(change: Change, held: str | None, applied: bool) -> Verdict:
+    if held is not None:
+        seen = verdict(change.live) if change.live is not None else Verdict(Health.PROGRESSING)
+        return Verdict(Health.PROGRESSING, held, seen.ready, seen.desired or _replicas(change))
+    if applied and change.id.kind not in REPORTING_KINDS:
+        return HEALTHY
+    if change.live is None:
+        return Verdict(Health.PROGRESSING, f"{change.id.kind} is being made", 0, _replicas(change))
+    seen = verdict(change.live)
+    if applied or change.verb is not Verb.NOTHING:
+        return Verdict(Health.PROGRESSING, f"{change.id.kind} is being updated", seen.ready, seen.desired)
+    return seen
+
+
+def _replicas(change: Change) -> int:
+    child = change.child
+    if child is None or child.phase is not Phase.RUN:
+        return 0
+    if child.scale_to is not None:
+        return child.scale_to
+    if change.id.kind in ("Deployment", "StatefulSet"):
+        return int((child.manifest.get("spec") or {}).get("replicas", 1))
+    return 1 if change.id.kind == "Job" else 0
+
+
+def _done(app: App, changes: Sequence[Change], places: Sequence[Place]) -> dict[str, str]:
+    """Jobs that never run again, by what ran; those of environments and components that are gone are forgotten."""
+    names = {component.name for component in app.spec.components}
+    there = {place.name for place in places}
+    out = {}
+    for key, value in done_jobs(app).items():
+        environment, component, _ = key.split("/")
+        if environment in there and component in names:
+            out[key] = value
+    for change in changes:
+        child = change.child
+        if child is None or child.job_hash is None or change.live is None:
+            continue
+        if verdict(change.live).health is Health.HEALTHY and change.id.kind == "Job":
+            part = "migrate" if child.phase is Phase.MIGRATE else "job"
+            out[f"{child.environment}/{child.component}/{part}"] = child.job_hash
+    return out

@@ -1,0 +1,197 @@
+"""Which changes may be made now: ownership, order, retention and consent. A chain of small checks over the diff.
+
+Order within one component: what nothing runs from, then the migration, then the workload, then what exposes it. A
+component's migration and workload wait for the components that it depends on. Drift is mended whatever waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from homeport.api import labels
+from homeport.api.conditions import Health, Reason
+from homeport.api.labels import OwnerKey
+from homeport.outcome import Outcome, Stalled, Wait
+from homeport.plan.health import verdict
+from homeport.plan.types import PHASES, Change, Phase, Verb, Versions
+from homeport.plan.world import ChildKey, Decision, Desired
+
+ComponentKey = tuple[str, str]
+
+
+def decide(
+    owner: OwnerKey,
+    desired: Desired,
+    changes: Sequence[Change],
+    *,
+    versions: Mapping[str, Versions] | None = None,
+    may_replace: bool = False,
+) -> Decision:
+    """What to do now about ``changes``. ``may_replace``: the user asked for one replacement of immutable objects."""
+    steps: list[Change] = []
+    held: dict[ChildKey, str] = {}
+    problems: list[Outcome] = []
+    ready = _ready_components(changes)
+    migrating = _unfinished_migrations(changes)
+    for change in sorted(changes, key=_order):
+        child = change.child
+        if change.verb is Verb.NOTHING:
+            continue
+        if child is None:
+            steps.append(change)
+            continue
+        key = (child.cluster, change.id)
+        problem = _ownership(owner, change) or _replacement(change, may_replace)
+        if problem is not None:
+            problems.append(problem)
+            held[key] = problem.message
+            continue
+        if change.drift:
+            steps.append(change)
+            continue
+        wait = _order_of_rollout(change, desired, ready, migrating) or _inputs(change, versions or {})
+        if wait is None:
+            steps.append(change)
+        else:
+            held[key] = wait.message
+            if wait.reason == Reason.DEPENDENCY_NOT_READY and not _is_sibling_wait(wait):
+                problems.append(wait)
+    return Decision(tuple(steps), held, tuple(problems))
+
+
+def _order(change: Change) -> tuple[int, str]:
+    if change.child is None:
+        return len(PHASES), str(change.id)
+    return PHASES.index(change.child.phase), str(change.id)
+
+
+def _ready_components(changes: Sequence[Change]) -> set[ComponentKey]:
+    """Components whose every workload and Job is as wanted and healthy."""
+    ready: dict[ComponentKey, bool] = {}
+    for change in changes:
+        child = change.child
+        if child is None or child.phase not in (Phase.RUN, Phase.MIGRATE):
+            continue
+        key = (child.environment, child.component)
+        well = (
+            change.live is not None
+            and (change.verb is Verb.NOTHING or change.drift)
+            and verdict(change.live).health in (Health.HEALTHY, Health.SUSPENDED)
+        )
+        ready[key] = ready.get(key, True) and well
+    return {key for key, well in ready.items() if well}
+
+
+def _unfinished_migrations(changes: Sequence[Change]) -> dict[ComponentKey, str]:
+    out: dict[ComponentKey, str] = {}
+    for change in changes:
+        child = change.child
+        if child is None or child.phase is not Phase.MIGRATE:
+            continue
+        state = verdict(change.live) if change.live is not None else None
+        if state is None or state.health is not Health.HEALTHY:
+            out[child.environment, child.component] = state.message if state else "it has not started"
+    return out
+
+
+def _ownership(owner: OwnerKey, change: Change) -> Stalled | None:
+    """Never overwrite what isn't ours."""
+    if change.live is None:
+        return None
+    holder = labels.owner_of(change.live)
+    if holder == owner:
+        return None
+    whose = f"belongs to {holder.kind} {holder.namespace}/{holder.name}" if holder else "isn't Homeport's"
+    return Stalled(
+        Reason.NAME_TAKEN,
+        f"{change.id.shown} exists and {whose}; rename the component, set spec.namePrefix, or remove that object",
+    )
+
+
+def _replacement(change: Change, may_replace: bool) -> Stalled | None:
+    """An immutable field changed: replaced only when asked, and never a claim, which is the data itself."""
+    if change.verb is not Verb.REPLACE:
+        return None
+    if change.id.kind == "PersistentVolumeClaim":
+        return Stalled(
+            Reason.REPLACEMENT_REQUIRED,
+            f"{change.id.shown}: {change.reason}; undo the change, or add a volume of another name and move the data",
+        )
+    if may_replace:
+        return None
+    return Stalled(
+        Reason.REPLACEMENT_REQUIRED,
+        f"{change.id.shown}: {change.reason}; undo the change, or set the annotation {labels.REPLACE_AT} to a new value "
+        "to have it deleted and made anew (its volumes are kept)",
+    )
+
+
+_WAITS_FOR = "waits for "
+
+
+def _is_sibling_wait(wait: Wait) -> bool:
+    return wait.message.startswith(_WAITS_FOR)
+
+
+def _order_of_rollout(
+    change: Change, desired: Desired, ready: set[ComponentKey], migrating: Mapping[ComponentKey, str]
+) -> Wait | None:
+    child = change.child
+    if child is None or child.phase is Phase.PREPARE:
+        return None
+    environment, component = child.environment, child.component
+    blockers = [n for n in desired.needs.get((environment, component), ()) if (environment, n) not in ready]
+    if blockers:
+        return Wait(Reason.DEPENDENCY_NOT_READY, _WAITS_FOR + " and ".join(blockers))
+    if child.phase is not Phase.MIGRATE and (environment, component) in migrating:
+        return Wait(Reason.DEPENDENCY_NOT_READY, f"{_WAITS_FOR}its migration: {migrating[environment, component]}")
+    return None
+
+
+def _inputs(change: Change, versions: Mapping[str, Versions]) -> Wait | None:
+    """A Pod can't start without the Secrets and ConfigMaps that it names: say which is missing before it tries."""
+    child = change.child
+    if child is None or not child.reads:
+        return None
+    there = versions.get(child.environment, Versions()).objects
+    missing = [f"{kind} {name}" for kind, name in child.reads if (kind, name) not in there]
+    if not missing:
+        return None
+    namespace = child.manifest["metadata"].get("namespace", "")
+    return Wait(
+        Reason.DEPENDENCY_NOT_READY,
+        f"{child.environment}/{child.component} needs {' and '.join(missing)} in namespace {namespace}; create it there, "
+        "or list it in the environment's spec.secrets to have it copied from the project's namespace",
+    )
+
+
+def prune(
+    owner: OwnerKey,
+    wanted: set[ChildKey],
+    live: Mapping[ChildKey, Mapping[str, object]],
+) -> tuple[Change, ...]:
+    """What is there and no longer wanted: deleted, or kept because a policy says so."""
+    out: list[Change] = []
+    for key, found in live.items():
+        if key in wanted or labels.owner_of(found) != owner:
+            continue
+        out.append(removal(key, found))
+    return tuple(out)
+
+
+def removal(key: ChildKey, found: Mapping[str, object]) -> Change:
+    """How an object that nobody wants any more goes: deleted, or kept because its annotations say so."""
+    metadata: Mapping[str, Mapping[str, str]] = found["metadata"]  # type: ignore[assignment]
+    annotations = metadata.get("annotations") or {}
+    if annotations.get(labels.PRUNE) == "Disabled":
+        return Change(Verb.KEEP, key[1], f"{labels.PRUNE}: Disabled", live=found, cluster=key[0])
+    if annotations.get(labels.DELETION_POLICY) == "Retain":
+        return Change(Verb.KEEP, key[1], "deletionPolicy: Retain", live=found, cluster=key[0])
+    return Change(
+        Verb.DELETE,
+        key[1],
+        "no longer declared",
+        live=found,
+        cluster=key[0],
+        loses_data=key[1].kind in ("PersistentVolumeClaim", "Secret"),
+    )
