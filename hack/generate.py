@@ -16,13 +16,18 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from homeport.api.kinds import KINDS
-from homeport.api.schema import crd
 from kubernetes.client import models
 from pydantic import BaseModel
 
+from homeport.api.kinds import KINDS
+from homeport.api.schema import crd
+
 ROOT = Path(__file__).resolve().parent.parent
-INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True, "maxLength": 64}
+INT_OR_STRING = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "x-kubernetes-int-or-string": True,
+    "maxLength": 64,
+}
 # Quantities, which the client types as text, and which people write as numbers too.
 QUANTITIES = {
     ("V1ResourceRequirements", "limits"),
@@ -86,8 +91,8 @@ def type_schema(owner: str, field: str, annotation: Any) -> dict[str, Any]:
             merge["x-kubernetes-list-map-keys"] = keys
         return {"type": "array", "items": type_schema(owner, "", args[0]), "maxItems": 64, **merge}
     if origin is dict:
-        value = INT_OR_STRING if (owner, field) in QUANTITIES else type_schema(owner, "", args[1])
-        return {"type": "object", "additionalProperties": dict(value), "maxProperties": 64}
+        value = dict(INT_OR_STRING) if (owner, field) in QUANTITIES else type_schema(owner, "", args[1])
+        return {"type": "object", "additionalProperties": value, "maxProperties": 64}
     if (owner, field) in QUANTITIES:
         return dict(INT_OR_STRING)
     return dict(SCALARS[annotation]) if annotation in SCALARS else kubernetes_type(annotation.__name__)

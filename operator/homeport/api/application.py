@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import (
     Extra,
@@ -19,6 +19,7 @@ from homeport.api.base import (
     matches,
 )
 from homeport.api.component import Component, ComponentName
+from homeport.api.override import Override
 from homeport.api.status import Inventory, Status
 
 
@@ -51,12 +52,7 @@ class ApplicationEnvironment(Model):
     """The environment's name."""
     version: SemVer | None = None
     """Absent means spec.version."""
-    overrides: (
-        Annotated[
-            dict[str, Annotated[dict[str, Any], Extra({"x-homeport-override-of": "Component"})]], Field(max_length=32)
-        ]
-        | None
-    ) = None
+    overrides: Annotated[dict[str, Annotated[dict[str, Any], Override()]], Field(max_length=32)] | None = None
     """What differs, by component."""
     patches: Annotated[tuple[Patch, ...], Field(max_length=16), Extra({"x-kubernetes-list-type": "atomic"})] = ()
     """Patches on rendered objects, in this order."""
@@ -98,9 +94,9 @@ class ApplicationSpec(Model):
     """On Proxmox: one container per component (Separate, the default), or one for all."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """What happens to the objects when the application is deleted; volumes have a policy of their own."""
-    revision_history_limit: Annotated[int, Field(ge=0, le=50)] | None = None
+    revision_history_limit: Annotated[StrictInt, Field(ge=0, le=50)] | None = None
     """How many old revisions are kept; absent means 5."""
-    suspend: bool = False
+    suspend: StrictBool = False
     """True stops reconciliation of this object."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -132,9 +128,9 @@ class ComponentStatus(Model):
 
     name: ComponentName
     """The component."""
-    ready: int = 0
+    ready: StrictInt = 0
     """Replicas that are ready; for a job, 1 when it is done."""
-    desired: int = 0
+    desired: StrictInt = 0
     """Replicas that are wanted."""
     health: ShortText | None = None
     """Healthy, Progressing, Degraded, Suspended or Unknown."""
@@ -149,7 +145,7 @@ class EnvironmentState(Model):
     """The environment."""
     version: ShortText | None = None
     """The version that runs there."""
-    ready: bool = False
+    ready: StrictBool = False
     """Whether everything is ready."""
     health: ShortText | None = None
     """The worst of its components."""

@@ -7,7 +7,8 @@ needed) and on components that come out of an override. Integration tests hold b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -65,12 +66,11 @@ class ListMap:
     def __init__(self, *keys: str) -> None:
         object.__setattr__(self, "keys", keys)
 
-    def enforce(self, items: Iterable[BaseModel]) -> Any:
+    def enforce(self, items: Iterable[BaseModel | Mapping[str, Any]]) -> Any:
         """Refuse two items with one key, as the API server does."""
         seen: set[tuple[Any, ...]] = set()
         for item in items:
-            dumped = item.model_dump(by_alias=True, include={_field_of(item, key) for key in self.keys})
-            key = tuple(dumped.get(k) for k in self.keys)
+            key = tuple(_value_of(item, name) for name in self.keys)
             if key in seen:
                 shown = ", ".join(f"{name} {value!r}" for name, value in zip(self.keys, key, strict=True))
                 raise PydanticCustomError("duplicate", "{message}", {"message": f"two entries have the {shown}"})
@@ -98,10 +98,12 @@ class Extra:
         return id(self)
 
 
-def _field_of(item: BaseModel, alias: str) -> str:
+def _value_of(item: BaseModel | Mapping[str, Any], alias: str) -> Any:
+    if isinstance(item, Mapping):
+        return item.get(alias)
     for name, field in type(item).model_fields.items():
         if (field.alias or name) == alias:
-            return name
+            return getattr(item, name)
     raise KeyError(f"{type(item).__name__} has no field {alias!r}")
 
 
@@ -110,8 +112,28 @@ def kubernetes_type(name: str) -> Extra:
     return Extra({"type": "object", "x-homeport-kubernetes-type": name}, replace=True)
 
 
+@dataclass(frozen=True)
+class _Set:
+    """Marks a list without twins (``x-kubernetes-list-type: set``)."""
+
+    def enforce(self, items: Iterable[Any]) -> Any:
+        """Refuse two equal items, as the API server does."""
+        seen: set[Any] = set()
+        for item in items:
+            if item in seen:
+                raise PydanticCustomError("duplicate", "{message}", {"message": f"{item!r} is there twice"})
+            seen.add(item)
+        return items
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.enforce, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
+        return {**handler(schema), "x-kubernetes-list-type": "set"}
+
+
 ATOMIC = Extra({"x-kubernetes-list-type": "atomic"})
-SET = Extra({"x-kubernetes-list-type": "set"})
+SET = _Set()
 FREE_FORM = Extra({"type": "object", "x-kubernetes-preserve-unknown-fields": True}, replace=True)
 
 
@@ -124,7 +146,6 @@ class Model(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         use_attribute_docstrings=True,
-        regex_engine="python-re",
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -144,9 +165,8 @@ class Model(BaseModel):
 
 def matches(pattern: str, message: str) -> Rule:
     """A rule that a whole string must match ``pattern`` (RE2, as CEL has it; written so that Python agrees)."""
-    import re
-
-    compiled = re.compile(pattern)
+    # RE2's $ is the end of the text; Python's also matches before a newline there.
+    compiled = re.compile(pattern.replace("$", r"\Z"))
     quoted = pattern.replace("\\", "\\\\").replace("'", "\\'")
     return Rule(f"self.matches('{quoted}')", message, lambda value: compiled.search(str(value)) is not None)
 
@@ -200,28 +220,32 @@ Duration = Annotated[
 QUANTITY_PATTERN = r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 
 
-def _to_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
 @dataclass(frozen=True)
 class _IntOrString:
     """Kubernetes's int-or-string: both are accepted, the model keeps text."""
 
-    pattern: str | None = None
+    pattern: str
+    minimum: int = 0
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(_to_text, handler(source))
+        return core_schema.no_info_before_validator_function(self._to_text, handler(source))
+
+    def _to_text(self, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if value < self.minimum:
+            message = f"should be greater than or equal to {self.minimum}"
+            raise PydanticCustomError("minimum", "{message}", {"message": message})
+        return str(value)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
-        out: JsonSchema = {
+        return {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-int-or-string": True,
+            "minimum": self.minimum,
+            "pattern": self.pattern,
             "maxLength": 64,
         }
-        if self.pattern:
-            out["pattern"] = self.pattern
-        return out
 
 
 Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=64), _IntOrString(QUANTITY_PATTERN)]
@@ -230,7 +254,8 @@ Quantity = Annotated[str, Field(pattern=QUANTITY_PATTERN, max_length=64), _IntOr
 Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
 
-PortRef = Annotated[str, Field(min_length=1, max_length=63), _IntOrString()]
+_PORT_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+PortRef = Annotated[str, Field(pattern=_PORT_NAME, max_length=63), _IntOrString(_PORT_NAME, minimum=1)]
 """A port's name or number."""
 
 IntOrPercent = Annotated[str, Field(pattern=r"^[0-9]+%?$", max_length=8), _IntOrString(r"^[0-9]+%?$")]

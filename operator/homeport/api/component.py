@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import (
     ATOMIC,
     FREE_FORM,
     SET,
     Duration,
-    Extra,
     HostName,
     Label,
     ListMap,
@@ -42,7 +41,8 @@ from homeport.api.pod import (
 # What a reference may look like: https://pkg.go.dev/github.com/distribution/reference (without the full grammar's
 # length rules; the registry has the last word).
 IMAGE_PATTERN = (
-    r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*"
+    r"^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]+)?/)?"
+    r"[a-z0-9]+(([.]|_|__|-+|/)[a-z0-9]+)*"
     r"(:[A-Za-z0-9_][-A-Za-z0-9_.]{0,127})?(@sha256:[a-f0-9]{64})?$"
 )
 Image = Annotated[
@@ -94,13 +94,13 @@ class CatalogRef(Model):
 class Autoscaling(Model):
     """Keeps the number of replicas between two bounds by measured load."""
 
-    min: Annotated[int, Field(ge=1, le=1000)]
+    min: Annotated[StrictInt, Field(ge=1, le=1000)]
     """At least this many replicas."""
-    max: Annotated[int, Field(ge=1, le=1000)]
+    max: Annotated[StrictInt, Field(ge=1, le=1000)]
     """At most this many replicas."""
-    cpu: Annotated[int, Field(ge=1, le=1000)] | None = None
+    cpu: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     """Wanted average CPU use, in percent of the request."""
-    memory: Annotated[int, Field(ge=1, le=1000)] | None = None
+    memory: Annotated[StrictInt, Field(ge=1, le=1000)] | None = None
     """Wanted average memory use, in percent of the request."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.max >= self.min", "max must be at least min; raise max or lower min", lambda s: s.max >= s.min),
@@ -119,7 +119,7 @@ class Migrate(Model):
     """The command, in the component's image with its environment and files."""
     args: Command | None = None
     """The command's arguments."""
-    backoff_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    backoff_limit: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """How many times a failed Pod is tried again; absent means 3."""
     timeout: Duration | None = None
     """How long it may take in all; absent means 10m."""
@@ -145,7 +145,7 @@ class Cors(Model):
     """Absent means GET, POST, PUT, PATCH, DELETE and OPTIONS."""
     headers: Annotated[tuple[ShortText, ...], Field(max_length=32), SET] | None = None
     """Request headers that are allowed."""
-    credentials: bool | None = None
+    credentials: StrictBool | None = None
     """Whether cookies may be sent."""
 
 
@@ -162,11 +162,11 @@ class Route(Model):
     """The component's port, by name or number; absent means the first."""
     rate_limit: RateLimit | None = None
     """Requests per client address and time, such as 50/s."""
-    websocket: bool | None = None
+    websocket: StrictBool | None = None
     """Lets connections be upgraded and stay open."""
     headers: RouteHeaders | None = None
     """Response headers."""
-    compress: bool | None = None
+    compress: StrictBool | None = None
     """Compress answers."""
     cors: Cors | None = None
     """Cross-origin access."""
@@ -198,7 +198,7 @@ class Strategy(Model):
 Containers = Annotated[
     tuple[Annotated[dict[str, Any], kubernetes_type("V1Container")], ...],
     Field(max_length=16),
-    Extra({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ListMap("name"),
 ]
 StringMap = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=64)]
 FileMap = Annotated[
@@ -247,7 +247,7 @@ class Component(Model):
     """A catalog item instead of an image."""
     values: Annotated[dict[str, Any], FREE_FORM] | None = None
     """The catalog item's settings, checked against its schema."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    replicas: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
     """How many; absent means 1."""
     command: Command | None = None
     """Replaces the image's entrypoint."""
@@ -285,7 +285,7 @@ class Component(Model):
     """Components that must be ready first."""
     strategy: Strategy | None = None
     """How new Pods replace old ones."""
-    paused: bool | None = None
+    paused: StrictBool | None = None
     """True holds a rollout where it is."""
     restart_at: Annotated[str, Field(max_length=128)] | None = None
     """A token: a new value restarts the Pods once, one after the other."""
@@ -295,17 +295,17 @@ class Component(Model):
     """For cron: the time zone of schedule, such as Europe/Rome; absent means the cluster's."""
     concurrency_policy: Literal["Allow", "Forbid", "Replace"] | None = None
     """For cron: what happens when the last run isn't over; absent means Forbid."""
-    suspend: bool | None = None
+    suspend: StrictBool | None = None
     """For cron: no new runs."""
-    starting_deadline_seconds: Annotated[int, Field(ge=0)] | None = None
+    starting_deadline_seconds: Annotated[StrictInt, Field(ge=0)] | None = None
     """For cron: how late a run may start."""
-    successful_jobs_history_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    successful_jobs_history_limit: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """For cron: how many done runs are kept."""
-    failed_jobs_history_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    failed_jobs_history_limit: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """For cron: how many failed runs are kept."""
-    backoff_limit: Annotated[int, Field(ge=0, le=100)] | None = None
+    backoff_limit: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """For cron and job: how many times a failed Pod is tried again; absent means 3."""
-    active_deadline_seconds: Annotated[int, Field(ge=1)] | None = None
+    active_deadline_seconds: Annotated[StrictInt, Field(ge=1)] | None = None
     """For cron and job: how long a run may take."""
     security_context: SecurityContext | None = None
     """How it runs; what is absent is restricted."""
@@ -326,7 +326,7 @@ class Component(Model):
     """Taints that are tolerated."""
     affinity: Annotated[dict[str, Any], kubernetes_type("V1Affinity")] | None = None
     """Where Pods go, as in a Pod."""
-    termination_grace_period_seconds: Annotated[int, Field(ge=0, le=86400)] | None = None
+    termination_grace_period_seconds: Annotated[StrictInt, Field(ge=0, le=86400)] | None = None
     """How long a Pod gets to stop; absent means 30."""
     init_containers: Containers | None = None
     """Containers that run before, as in a Pod."""
@@ -362,8 +362,8 @@ class Component(Model):
         ),
         Rule(
             "self.type in ['service', 'worker', 'stateful'] || "
-            "!(has(self.autoscaling) || has(self.replicas) || has(self.migrate) || has(self.routes) || has(self.probes) "
-            "|| has(self.strategy))",
+            "!(has(self.autoscaling) || has(self.replicas) || has(self.migrate) || has(self.routes) || "
+            "has(self.probes) || has(self.strategy))",
             "a cron or job has no replicas, autoscaling, migrate, routes, probes or strategy; leave them out",
             lambda s: (
                 _runs(s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import (
     Duration,
@@ -62,16 +62,16 @@ class ProxmoxNetwork(Model):
     """Where addresses are allocated from."""
     gateway: Annotated[str, Field(max_length=15), _ADDRESS] | None = None
     """The default gateway."""
-    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
+    vlan: Annotated[StrictInt, Field(ge=1, le=4094)] | None = None
     """The VLAN tag."""
 
 
 class VmidRange(Model):
     """Which VMIDs may be used."""
 
-    min: Annotated[int, Field(ge=100, le=999999999)]
+    min: Annotated[StrictInt, Field(ge=100, le=999999999)]
     """The lowest."""
-    max: Annotated[int, Field(ge=100, le=999999999)]
+    max: Annotated[StrictInt, Field(ge=100, le=999999999)]
     """The highest."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.max >= self.min", "max must be at least min; raise max or lower min", lambda s: s.max >= s.min),
@@ -144,11 +144,11 @@ class Quota(Model):
     """CPU requests together."""
     memory: Quantity | None = None
     """Memory requests together."""
-    pods: Annotated[int, Field(ge=0)] | None = None
+    pods: Annotated[StrictInt, Field(ge=0)] | None = None
     """Pods together."""
     storage: Quantity | None = None
     """Requested volume sizes together."""
-    containers: Annotated[int, Field(ge=0)] | None = None
+    containers: Annotated[StrictInt, Field(ge=0)] | None = None
     """LXC containers together."""
 
 
@@ -169,7 +169,7 @@ class EnvironmentSpec(Model):
         Rule("self == oldSelf", "runtime can't be changed; make a new Environment and move the applications"),
     ] = "Kubernetes"
     """Where applications run; immutable."""
-    template: bool = False
+    template: StrictBool = False
     """True makes it only a pattern for pull-request previews."""
     kubernetes: KubernetesPlace | None = None
     """Where, when runtime is Kubernetes."""
@@ -193,7 +193,7 @@ class EnvironmentSpec(Model):
     """Where versions come from."""
     ttl: Duration | None = None
     """For previews: how long it lives."""
-    suspend: bool = False
+    suspend: StrictBool = False
     """True stops reconciliation of this object."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -209,7 +209,8 @@ class EnvironmentSpec(Model):
         ),
         Rule(
             "has(self.kubernetes) == has(oldSelf.kubernetes) || "
-            "(has(self.kubernetes) ? !has(self.kubernetes.__namespace__) && !has(self.kubernetes.kubeconfigSecretRef) : "
+            "(has(self.kubernetes) ? "
+            "!has(self.kubernetes.__namespace__) && !has(self.kubernetes.kubeconfigSecretRef) : "
             "!has(oldSelf.kubernetes.__namespace__) && !has(oldSelf.kubernetes.kubeconfigSecretRef))",
             "the namespace and the cluster can't be changed; make a new Environment and move the applications",
             None,
@@ -223,7 +224,7 @@ class CopiedSecretStatus(Model):
 
     name: ObjectName
     """Its name in the environment."""
-    ready: bool
+    ready: StrictBool
     """Whether the copy is in step."""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from homeport.api.application import ApplicationSpec, ApplicationStatus
-from homeport.api.base import Model
+from homeport.api.base import Model, Rule
 from homeport.api.environment import EnvironmentSpec, EnvironmentStatus
 from homeport.api.project import ProjectSpec, ProjectStatus
 from homeport.api.status import Status
@@ -42,6 +43,18 @@ class Kind:
     namespaced: bool = True
     name_limit: int | None = None
     categories: tuple[str, ...] = field(default=("homeport",))
+
+    @property
+    def name_rule(self) -> Rule | None:
+        """What ``metadata.name`` must look like, where that is less than Kubernetes allows."""
+        if self.name_limit is None:
+            return None
+        limit, pattern = self.name_limit, re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?\Z")
+        return Rule(
+            f"self.metadata.name.size() <= {limit} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            f"the name may have at most {limit} lower-case letters, digits and '-', starting with a letter",
+            lambda name: len(name) <= limit and pattern.search(name) is not None,
+        )
 
 
 PROJECT = Kind(

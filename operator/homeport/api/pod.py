@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import (
     ATOMIC,
@@ -56,7 +56,7 @@ class Port(Model):
         ),
     ]
     """The port's name, by which probes, routes and metrics refer to it."""
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Annotated[StrictInt, Field(ge=1, le=65535)]
     """The number, in the container and on the Service."""
     protocol: Literal["TCP", "UDP", "SCTP"] | None = None
     """The transport; absent means TCP."""
@@ -69,7 +69,7 @@ class KeySelector(Model):
     """The object's name."""
     key: Annotated[str, Field(min_length=1, max_length=253)]
     """The key in its data."""
-    optional: bool | None = None
+    optional: StrictBool | None = None
     """True lets the Pod start without it."""
 
 
@@ -140,7 +140,7 @@ class OptionalRef(Model):
 
     name: ObjectName
     """The object's name."""
-    optional: bool | None = None
+    optional: StrictBool | None = None
     """True lets the Pod start without it."""
 
 
@@ -195,17 +195,17 @@ class Probe(Model):
     """This port must accept a connection."""
     exec: Command | None = None
     """This command must exit 0."""
-    initial_delay_seconds: Annotated[int, Field(ge=0)] | None = None
+    initial_delay_seconds: Annotated[StrictInt, Field(ge=0)] | None = None
     """Seconds before the first check."""
-    period_seconds: Annotated[int, Field(ge=1)] | None = None
+    period_seconds: Annotated[StrictInt, Field(ge=1)] | None = None
     """Seconds between checks."""
-    timeout_seconds: Annotated[int, Field(ge=1)] | None = None
+    timeout_seconds: Annotated[StrictInt, Field(ge=1)] | None = None
     """Seconds after which a check counts as failed."""
-    success_threshold: Annotated[int, Field(ge=1)] | None = None
+    success_threshold: Annotated[StrictInt, Field(ge=1)] | None = None
     """Successes in a row that make it healthy."""
-    failure_threshold: Annotated[int, Field(ge=1)] | None = None
+    failure_threshold: Annotated[StrictInt, Field(ge=1)] | None = None
     """Failures in a row that make it unhealthy."""
-    termination_grace_period_seconds: Annotated[int, Field(ge=1)] | None = None
+    termination_grace_period_seconds: Annotated[StrictInt, Field(ge=1)] | None = None
     """For liveness and startup: how long a failing container gets to stop."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -263,11 +263,11 @@ class Volume(Model):
     """Absent means ReadWriteOnce."""
     existing_claim: ObjectName | None = None
     """Use this claim instead of making one; it is never changed or deleted."""
-    ephemeral: bool | None = None
+    ephemeral: StrictBool | None = None
     """True makes an empty directory that goes with the Pod; size then limits it."""
     sub_path: Annotated[str, Field(max_length=256)] | None = None
     """Mount only this folder of the volume."""
-    read_only: bool | None = None
+    read_only: StrictBool | None = None
     """Mount it read-only."""
     deletion_policy: Literal["Delete", "Retain"] | None = None
     """What happens to the claim when it leaves the desired set; absent means the environment's policy (Retain)."""
@@ -323,23 +323,23 @@ class Sysctl(Model):
 class SecurityContext(Model):
     """How the Pod runs. Pod-level and container-level fields stand side by side; what is absent is restricted."""
 
-    run_as_user: Annotated[int, Field(ge=0)] | None = None
+    run_as_user: Annotated[StrictInt, Field(ge=0)] | None = None
     """The user id; absent means the image's own user, or 65532 when runAsNonRoot can't be known."""
-    run_as_group: Annotated[int, Field(ge=0)] | None = None
+    run_as_group: Annotated[StrictInt, Field(ge=0)] | None = None
     """The group id; absent means the user id when that is set."""
-    run_as_non_root: bool | None = None
+    run_as_non_root: StrictBool | None = None
     """Absent means true."""
-    fs_group: Annotated[int, Field(ge=0)] | None = None
+    fs_group: Annotated[StrictInt, Field(ge=0)] | None = None
     """The group that volumes belong to."""
     fs_group_change_policy: Literal["OnRootMismatch", "Always"] | None = None
     """When volumes' ownership is changed; absent means OnRootMismatch if fsGroup is set."""
-    supplemental_groups: Annotated[tuple[int, ...], Field(max_length=16), ATOMIC] | None = None
+    supplemental_groups: Annotated[tuple[StrictInt, ...], Field(max_length=16), ATOMIC] | None = None
     """More groups of the process."""
-    read_only_root_filesystem: bool | None = None
+    read_only_root_filesystem: StrictBool | None = None
     """Absent means true, with a writable /tmp."""
-    allow_privilege_escalation: bool | None = None
+    allow_privilege_escalation: StrictBool | None = None
     """Absent means false."""
-    privileged: bool | None = None
+    privileged: StrictBool | None = None
     """Needs an environment whose podSecurity is privileged."""
     capabilities: Capabilities | None = None
     """Absent means all dropped."""
@@ -370,7 +370,7 @@ class GeneratedSecret(Model):
 class Generate(Model):
     """What a generated Secret holds."""
 
-    length: Annotated[int, Field(ge=8, le=256)] = 32
+    length: Annotated[StrictInt, Field(ge=8, le=256)] = 32
     """How many letters and digits."""
     key: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """The key in the Secret's data; absent means password."""

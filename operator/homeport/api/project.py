@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import ATOMIC, SET, Label, ListMap, LongText, Model, Rule, ShortText, Text
 from homeport.api.environment import Quota
 from homeport.api.status import Inventory, Status
 
 ROLES = ("lead", "developer", "designer", "qa", "manager", "stakeholder")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+Date = Annotated[
+    str,
+    Field(max_length=10),
+    Rule(
+        # timestamp() fails on a day that its month doesn't have.
+        "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}$') && "
+        "timestamp(self + 'T00:00:00Z') >= timestamp('0001-01-01T00:00:00Z')",
+        "write a day such as 2027-01-31",
+        _is_date,
+    ),
+]
 
 
 class Member(Model):
@@ -30,7 +51,7 @@ class Member(Model):
     """The name, as the cluster's authentication knows it."""
     role: Literal["lead", "developer", "designer", "qa", "manager", "stakeholder"]
     """What the member may do; docs/kinds/project.md has the table."""
-    capacity: Annotated[int, Field(ge=0, le=100)] | None = None
+    capacity: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """How much of the member's time the project has, in percent."""
 
 
@@ -52,13 +73,13 @@ class Milestone(Model):
     """The milestone's name."""
     title: Annotated[str, Field(max_length=256)] | None = None
     """A name for people."""
-    due_date: Annotated[str, Field(json_schema_extra={"format": "date"}, max_length=10)] | None = None
+    due_date: Date | None = None
     """The day it is due, as 2027-01-31."""
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    weight: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
     """How much it counts in the project's progress."""
     requires: Annotated[tuple[Requirement, ...], Field(max_length=32), ATOMIC] | None = None
     """What must run for it to be complete."""
-    complete: bool | None = None
+    complete: StrictBool | None = None
     """Ticked by hand, instead of requires."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -90,9 +111,9 @@ class ProjectSpec(Model):
     """Steps on the way."""
     quota: Quota | None = None
     """Bounds the sum of the environments' quotas; each environment must then declare one."""
-    archived: bool = False
+    archived: StrictBool = False
     """True is a soft delete: scaled to zero, schedules suspended, data kept; false restores."""
-    suspend: bool = False
+    suspend: StrictBool = False
     """True stops reconciliation of this object."""
 
 
@@ -101,18 +122,18 @@ class MilestoneStatus(Model):
 
     name: Label
     """The milestone."""
-    progress: Annotated[int, Field(ge=0, le=100)]
+    progress: Annotated[StrictInt, Field(ge=0, le=100)]
     """In percent."""
-    overdue: bool = False
+    overdue: StrictBool = False
     """Whether its day has passed and it isn't complete."""
 
 
 class Count(Model):
     """Ready of all."""
 
-    ready: int = 0
+    ready: StrictInt = 0
     """How many are ready."""
-    total: int = 0
+    total: StrictInt = 0
     """How many there are."""
 
 
@@ -121,7 +142,7 @@ class NamedReady(Model):
 
     name: Label
     """Its name."""
-    ready: bool
+    ready: StrictBool
     """Whether it is ready."""
 
 
@@ -145,7 +166,7 @@ class ProjectStatus(Status):
 
     health: ShortText | None = None
     """The worst of what it holds: Healthy, Progressing, Degraded, Suspended or Unknown."""
-    progress: Annotated[int, Field(ge=0, le=100)] | None = None
+    progress: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
     """In percent, from the milestones' weights."""
     milestones: Annotated[tuple[MilestoneStatus, ...], Field(max_length=64), ListMap("name")] = ()
     """By milestone."""

@@ -51,7 +51,7 @@ class Resource(Generic[SpecT]):
         return self.annotations.get(labels.RECONCILE_AT)
 
 
-class InvalidSpec(Exception):
+class InvalidSpec(Exception):  # noqa: N818 - it is named as the condition's reason
     """A spec that can't be used; ``problems`` are sentences with the field in front."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -76,7 +76,10 @@ def parse(body: Mapping[str, Any]) -> Resource[Any]:
             [f"{body.get('apiVersion')} {body.get('kind')} isn't a kind of {labels.API_VERSION}; the kinds are {known}"]
         )
     metadata = body.get("metadata") or {}
-    raw_spec = body.get("spec") or {}
+    rule = kind.name_rule
+    if rule is not None and rule.check is not None and metadata.get("name") and not rule.check(metadata["name"]):
+        raise InvalidSpec([f"metadata.name: {rule.message}"])
+    raw_spec = body.get("spec", {})
     return Resource(
         kind=kind.name,
         namespace=metadata.get("namespace") or "",

@@ -93,15 +93,8 @@ def _root(kind: Kind, resolve: Resolver) -> JsonSchema:
     if not spec.get("required") and "x-kubernetes-validations" not in spec:
         del root["required"]
         spec["default"] = {}
-    if kind.name_limit is not None:
-        root["x-kubernetes-validations"] = [
-            {
-                "rule": f"self.metadata.name.size() <= {kind.name_limit} && "
-                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                "message": f"the name may have at most {kind.name_limit} lower-case letters, digits and '-', "
-                "starting with a letter",
-            }
-        ]
+    if kind.name_rule is not None:
+        root["x-kubernetes-validations"] = [kind.name_rule.as_validation()]
     return root
 
 

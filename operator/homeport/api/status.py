@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from homeport.api.base import ListMap, Model, ShortText, Token
 
@@ -18,7 +18,7 @@ class Condition(Model):
     """What the condition is about: Ready, Reconciling, Stalled, Suspended, Archived."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    observed_generation: Annotated[StrictInt, Field(ge=0)] | None = None
     """The metadata.generation that the condition was computed for."""
     last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """When the status last flipped."""
@@ -49,7 +49,7 @@ class Inventory(Model):
 class Status(Model):
     """What every kind reports."""
 
-    observed_generation: int = -1
+    observed_generation: StrictInt = -1
     """The metadata.generation that this status was computed for; -1 before the first reconciliation."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16), ListMap("type")] = ()
     """Ready always; Reconciling, Stalled, Suspended and Archived while True."""
