@@ -40,8 +40,8 @@ class _Observed(NamedTuple):
 class Leader:
     """One candidate. ``run`` until cancelled or ``stop``; ``on_started`` and ``on_stopped`` tell of each change.
 
-    ``lease``, ``renew`` and ``retry`` are in seconds. After losing the Lease it stands as a candidate again. Nothing is
-    renewed while a callback runs: ``on_started`` should return at once, ``on_stopped`` within ``lease - renew`` seconds.
+    ``lease``, ``renew`` and ``retry`` are in seconds. After losing the Lease it stands again. Nothing is
+    renewed while a callback runs: ``on_started`` should return at once, ``on_stopped`` within ``lease - renew``.
     """
 
     def __init__(
