@@ -1,0 +1,208 @@
+"""What neither the CRD's schema nor its CEL rules can know of an application; each problem says what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from homeport.api import labels
+from homeport.api.application import ApplicationSpec
+from homeport.api.component import Component
+from homeport.api.pod import Probe
+from homeport.plan import names, quantities
+from homeport.plan.types import Place
+
+# A CronJob's name gets 11 characters more in its Jobs, a StatefulSet's 11 in its Pods' labels.
+# Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (schedule syntax, names)
+_LIMITS = {"cron": 52, "stateful": 52}
+_OURS = (f"{labels.GROUP}/", labels.MANAGED_BY)
+
+
+def problems(spec: ApplicationSpec, components: Sequence[Component], place: Place | None) -> list[str]:
+    """What is wrong with ``components``, which are the application's in one environment (``place``, when it is known)."""
+    out: list[str] = []
+    if any(component.depends_on for component in components):
+        out += _cycles({component.name: tuple(component.depends_on or ()) for component in components})
+    prefix = spec.name_prefix or ""
+    for component in components:
+        where = f"spec.components[{component.name}]"
+        out += [f"{where}{problem}" for problem in _of_component(component, prefix)]
+    if any(component.routes for component in components):
+        out += _routes(components, place)
+    if any(component.secrets for component in components):
+        out += _secrets(components)
+    return out
+
+
+def twins(kind: str, name: str, first: str, second: str) -> str:
+    """What to say of two objects with one name."""
+    whose = f"components {first} and {second}" if first != second else f"component {first}"
+    return f"spec.components: {whose} would make the {kind} {name!r} twice; give one of them, or its volume, another name"
+
+
+def _of_component(component: Component, prefix: str) -> Iterable[str]:
+    limit = _LIMITS.get(component.type)
+    if limit is not None and len(prefix) + len(component.name) > limit:
+        yield (
+            f".name: namePrefix and name together have {len(prefix) + len(component.name)} characters and a {component.type} "
+            f"component may have {limit}; write a shorter name"
+        )
+    if component.ports:
+        yield from _ports(component)
+    if component.volumes or component.files or component.secret_files:
+        yield from _mounts(component)
+    if component.resources is not None:
+        yield from _resources(component)
+    if component.probes is not None:
+        for name in ("liveness", "readiness", "startup"):
+            described: Probe | None = getattr(component.probes, name)
+            if described is not None:
+                yield from _probe(component, described, f".probes.{name}")
+    if component.metrics is not None and not _port_known(component, component.metrics.port):
+        yield f".metrics.port: {component.metrics.port!r} is not among ports; write {_ports_shown(component)}"
+    if component.init_containers or component.sidecars:
+        yield from _containers(component)
+    for field, given in (("labels", component.labels), ("annotations", component.annotations)):
+        for key in given or ():
+            if key.startswith(_OURS):
+                yield f".{field}: {key} is set by Homeport; take it out"
+    strategy = component.strategy
+    if component.type == "stateful" and strategy is not None:
+        if strategy.type == "Recreate":
+            yield ".strategy.type: a stateful component's Pods are replaced one after the other; leave Recreate out"
+        if strategy.rolling_update is not None and strategy.rolling_update.max_surge is not None:
+            yield ".strategy.rollingUpdate.maxSurge: a stateful component has no Pods beyond its replicas; leave it out"
+    elif strategy is not None and strategy.type == "Recreate" and strategy.rolling_update is not None:
+        yield ".strategy: Recreate has no rollingUpdate; leave one of them out"
+
+
+def _ports(component: Component) -> Iterable[str]:
+    seen: dict[tuple[int, str], str] = {}
+    for port in component.ports or ():
+        first = seen.setdefault((port.port, port.protocol or "TCP"), port.name)
+        if first != port.name:
+            yield f".ports: {first} and {port.name} are both {port.port}/{port.protocol or 'TCP'}; leave one of them out"
+
+
+def _mounts(component: Component) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for volume in component.volumes or ():
+        if volume.name.startswith(names.RESERVED_VOLUME_PREFIX):
+            yield f".volumes[{volume.name}].name: names that start with homeport- are taken; write another"
+    mounts = [(volume.path, f"volumes[{volume.name}]") for volume in component.volumes or ()]
+    mounts += [(path, f"files[{path}]") for path in component.files or ()]
+    mounts += [(file.path, f"secretFiles[{file.path}]") for file in component.secret_files or ()]
+    for path, where in mounts:
+        first = seen.setdefault(path.rstrip("/"), where)
+        if first != where:
+            yield f".{where}: {first} is mounted at {path} too; write another path"
+        if path.rstrip("/") == "":
+            yield f".{where}: nothing can be mounted over the whole root; write a path below /"
+        elif path.endswith("/") and not where.startswith("volumes"):
+            yield f".{where}: write the file's path, without a slash at its end"
+        elif ":" in path:
+            yield f".{where}: a path may not hold a colon; write another path"
+
+
+def _resources(component: Component) -> Iterable[str]:
+    given = component.resources
+    assert given is not None
+    for name, limit in (given.limits or {}).items():
+        request = (given.requests or {}).get(name)
+        if request is not None and quantities.nanos(request) > quantities.nanos(limit):
+            yield f".resources: the {name} request {request} is more than the limit {limit}; raise the limit"
+
+
+def _probe(component: Component, probe: Probe, where: str) -> Iterable[str]:
+    if probe.path is not None and probe.port is None and not component.ports:
+        yield f"{where}: there are no ports to ask at; write ports, or the probe's port"
+    for ref in (probe.port, probe.tcp):
+        if ref is not None and not ref.isdecimal() and not _port_known(component, ref):
+            yield f"{where}: {ref!r} is not among ports; write {_ports_shown(component)}"
+
+
+def _port_known(component: Component, ref: str | None) -> bool:
+    ports = component.ports or ()
+    if ref is None:
+        return bool(ports) or component.catalog is not None
+    return component.catalog is not None or any(ref in (port.name, str(port.port)) for port in ports)
+
+
+def _ports_shown(component: Component) -> str:
+    shown = ", ".join(f"{port.name} or {port.port}" for port in component.ports or ())
+    return shown or "ports first: there are none"
+
+
+def _containers(component: Component) -> Iterable[str]:
+    seen = {component.name: "the component"}
+    for field, containers in (("initContainers", component.init_containers), ("sidecars", component.sidecars)):
+        for container in containers or ():
+            name = str(container.get("name") or "")
+            first = seen.setdefault(name, field)
+            if first is not field or not name:
+                yield f".{field}[{name}].name: {first} has that name in the Pod; write another"
+            else:
+                seen[name] = f"{field}[{name}]"
+
+
+# --- across components ----------------------------------------------------------------------------------------------
+
+
+def _cycles(needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The first circle among dependencies, from its first name in the order of the spec."""
+    done: set[str] = set()
+    for start in needs:
+        path: list[str] = []
+        found = _circle(start, needs, path, done)
+        if found:
+            return [
+                f"spec.components: dependsOn goes in a circle ({' -> '.join(found)}), so none of them could start; "
+                "take one of these dependencies out"
+            ]
+    return []
+
+
+def _circle(name: str, needs: Mapping[str, Sequence[str]], path: list[str], done: set[str]) -> list[str]:
+    if name in path:
+        return [*path[path.index(name) :], name]
+    if name in done:
+        return []
+    path.append(name)
+    for other in needs.get(name, ()):
+        found = _circle(other, needs, path, done)
+        if found:
+            return found
+    path.pop()
+    done.add(name)
+    return []
+
+
+def _routes(components: Sequence[Component], place: Place | None) -> Iterable[str]:
+    domain = (place.spec.ingress.domain if place is not None and place.spec.ingress is not None else None) or ""
+    seen: dict[tuple[str, str], str] = {}
+    for component in components:
+        for number, route in enumerate(component.routes or ()):
+            host = route.host or domain
+            first = seen.setdefault((host, route.path), component.name)
+            if first != component.name or _earlier(component, number, host, route.path, domain):
+                yield (
+                    f"spec.components[{component.name}].routes: {host or 'the host'}{route.path} leads to {first} already; "
+                    "write another host or path"
+                )
+
+
+def _earlier(component: Component, number: int, host: str, path: str, domain: str) -> bool:
+    return any(
+        (route.host or domain, route.path) == (host, path) for route in (component.routes or ())[:number]
+    )
+
+
+def _secrets(components: Sequence[Component]) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for component in components:
+        for secret in component.secrets or ():
+            first = seen.setdefault(secret.name, component.name)
+            if first != component.name:
+                yield (
+                    f"spec.components[{component.name}].secrets[{secret.name}]: component {first} makes it already; "
+                    "leave it out here, and refer to it by its name"
+                )
