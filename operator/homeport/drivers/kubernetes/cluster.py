@@ -151,6 +151,13 @@ class Cluster:
         known = informer.get(ns, name) if self._going else None
         return known is not None and self.is_going(known["metadata"].get("uid", ""))
 
+    def pretend(self, manifest: Manifest) -> None:
+        """Let a Secret, ConfigMap or Namespace that isn't there count as there, for a plan that is never applied."""
+        gvk = types.by_kind(manifest["apiVersion"], manifest["kind"]) if is_known(manifest) else None
+        informer = self._versions.get(gvk) if gvk is not None else None
+        if informer is not None and informer.get(manifest["metadata"].get("namespace"), manifest["metadata"]["name"]) is None:
+            informer.pretend({**manifest, "metadata": {"resourceVersion": "0", "uid": "", **manifest["metadata"]}})
+
     # -- its life -------------------------------------------------------------------------------------------------
 
     async def start(self, timeout: float = 60.0) -> None:  # noqa: ASYNC109 - the caller's patience, named in the error
@@ -224,6 +231,11 @@ class Cluster:
         for _, task in self._strangers.values():
             task.cancel()
         self._strangers.clear()
+
+
+def is_known(manifest: Manifest) -> bool:
+    """Whether it is of a kind that Homeport writes or watches."""
+    return any(gvk.kind == manifest.get("kind") and gvk.api_version == manifest.get("apiVersion") for gvk in types.KINDS)
 
 
 def _version(manifest: Manifest | None) -> str | None:

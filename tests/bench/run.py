@@ -1,0 +1,303 @@
+"""``make bench``: Homeport against a bare writer on the same machine in the same run, as a table and as JSON.
+
+Every figure that another machine would measure differently is given as a ratio to the bare writer: N applications of
+four objects written by server-side apply over 16 connections, until all Deployments are available.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from homeport.drivers.kubernetes import config, types
+from homeport.drivers.kubernetes.client import Client
+from localplane.controlplane import ControlPlane
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+console = Console()
+STEADY_SECONDS = 60
+SAMPLES = 100
+# Wall time of the whole run of the peers, as the design pages give it: seconds for 300 on a 2-core machine.
+FLUX_SECONDS, FLUX_BARE_SECONDS = 212.0, 13.3
+
+
+@dataclass
+class Results:
+    """Figures by name: value, unit, and what they are measured against."""
+
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, unit: str, against: str = "") -> None:
+        """Note one figure and print it."""
+        self.values[name] = {"value": round(value, 3), "unit": unit, "against": against}
+        console.print(f"  {name}: [bold]{value:.3g}[/] {unit}" + (f"  ({against})" if against else ""))
+
+    def table(self) -> Table:
+        """All figures."""
+        table = Table("figure", "value", "unit", "against", title="make bench")
+        for name, entry in self.values.items():
+            table.add_row(name, f"{entry['value']:g}", entry["unit"], entry["against"])
+        return table
+
+
+class Operator:
+    """The operator as its users run it: a process of its own."""
+
+    def __init__(self, kubeconfig: Path, logs: Path) -> None:
+        self.kubeconfig = kubeconfig
+        self.logs = logs
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "homeport", "operator", "--kubeconfig", str(self.kubeconfig)]
+        command += ["--listen", f"127.0.0.1:{self.port}"]
+        with self.logs.open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT)
+
+    async def scrape(self) -> dict[str, float]:
+        """Its metrics, samples without histograms' buckets."""
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#") and "_bucket" not in line)
+        return {name: float(value) for name, value in pairs}
+
+    async def wait_leading(self) -> None:
+        """Until it leads and its queue is empty."""
+        while True:
+            try:
+                seen = await self.scrape()
+                if seen.get("homeport_leader") == 1 and seen.get("homeport_queue_depth") == 0:
+                    return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.1)
+
+    def cpu(self) -> float:
+        """CPU seconds that it has used."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_memory(self) -> float:
+        """The most resident memory that it has had, in MiB."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        self.process.wait(15)
+
+
+class Writes:
+    """What the API server's audit log says that the operator wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+
+    def mark(self) -> None:
+        """Count from here."""
+        self.offset = self.path.stat().st_size if self.path.exists() else 0
+
+    def count(self) -> dict[str, int]:
+        """Successful writes of the operator since the mark, by resource; its Lease aside."""
+        out: dict[str, int] = {}
+        with self.path.open("rb") as log:
+            log.seek(self.offset)
+            for line in log:
+                entry = json.loads(line)
+                if not str(entry.get("userAgent", "")).startswith("homeport-operator"):
+                    continue
+                if entry["verb"] not in ("create", "update", "patch", "delete") or entry.get("stage") == "RequestReceived":
+                    continue
+                ref = entry.get("objectRef") or {}
+                if ref.get("resource") == "leases":
+                    continue
+                name = "/".join(filter(None, (ref.get("resource"), ref.get("subresource"))))
+                out[name] = out.get(name, 0) + 1
+        return out
+
+
+def prepared(folder: Path) -> ControlPlane:
+    """A control plane with CRDs and policies."""
+    plane = ControlPlane(folder, ephemeral=True, audit=True)
+    plane.start()
+    for path in ("crds", "policies"):
+        plane.kubectl("apply", "--server-side", "-f", str(ROOT / path))
+    plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    return plane
+
+
+async def bare(folder: Path, count: int) -> float:
+    """Seconds that a bare writer needs for ``count`` applications' objects."""
+    plane = prepared(folder)
+    client = Client(config.load(plane.kubeconfig), connections=scenario.CONNECTIONS, user_agent="bare-writer")
+    try:
+        await scenario.apply_all(
+            client, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scenario.NAMESPACE}}], "bare"
+        )
+        manifests = [manifest for number in range(count) for manifest in scenario.objects(number)]
+        await asyncio.sleep(3)
+        started = time.perf_counter()
+        await asyncio.gather(
+            scenario.apply_all(client, manifests, "bare"), scenario.wait_available(client, count)
+        )
+        return time.perf_counter() - started
+    finally:
+        await client.close()
+        plane.stop()
+
+
+async def fill(client: Client, operator: Operator, count: int) -> float:
+    """Seconds from the first apply of ``count`` Applications until all are Ready."""
+    await scenario.apply_all(client, scenario.home(), "bench")
+    while True:
+        env = await client.get(types.ENVIRONMENT, scenario.PROJECT, scenario.ENVIRONMENT)
+        if env is not None and scenario.is_ready(env):
+            break
+        await asyncio.sleep(0.1)
+    await operator.wait_leading()
+    await asyncio.sleep(3)
+    started = time.perf_counter()
+    applications = [scenario.application(number) for number in range(count)]
+    await asyncio.gather(scenario.apply_all(client, applications, "bench"), scenario.wait_ready(client, count))
+    return time.perf_counter() - started
+
+
+async def latency(client: Client, count: int) -> list[float]:
+    """Seconds from a change of an Application to the change of its ConfigMap, one after the other, sorted."""
+    out = []
+    for sample in range(SAMPLES):
+        number = (sample * 7) % count
+        name = f"web-{number:04d}-files"
+        _, version = await client.list(types.CONFIG_MAP, scenario.NAMESPACE, metadata_only=True)
+        stream = client.watch(types.CONFIG_MAP, scenario.NAMESPACE, resource_version=version, timeout_seconds=30)
+        started = time.perf_counter()
+        body = scenario.application(number, setting=str(sample + 2))
+        change = asyncio.create_task(
+            client.apply(types.APPLICATION, scenario.PROJECT, body["metadata"]["name"], body, manager="bench")
+        )
+        async for kind, manifest in stream:
+            if kind == "MODIFIED" and manifest["metadata"]["name"] == name:
+                out.append(time.perf_counter() - started)
+                break
+        await stream.aclose()
+        await change
+    return sorted(out)
+
+
+async def homeport(folder: Path, count: int, results: Results | None) -> tuple[float, float]:
+    """Seconds and operator CPU seconds for ``count`` applications; with ``results``, everything else too."""
+    plane = prepared(folder)
+    client = Client(config.load(plane.kubeconfig), connections=scenario.CONNECTIONS, user_agent="bench")
+    operator = Operator(plane.kubeconfig, folder / "operator.log")
+    writes = Writes(plane.audit_log)
+    try:
+        operator.start()
+        await operator.wait_leading()
+        cpu = operator.cpu()
+        writes.mark()
+        seconds = await fill(client, operator, count)
+        cpu = operator.cpu() - cpu
+        if results is not None:
+            await details(client, operator, writes, count, results, cpu)
+        return seconds, cpu
+    finally:
+        operator.kill()
+        await client.close()
+        plane.stop()
+
+
+async def details(
+    client: Client, operator: Operator, writes: Writes, count: int, results: Results, cpu: float
+) -> None:
+    """What is measured besides time, on a control plane that holds ``count`` applications."""
+    results.add("operator-cpu", cpu, "s", f"for {count} applications")
+    results.add("operator-peak-memory", operator.peak_memory(), "MiB")
+    made = writes.count()
+    total = sum(n for name, n in made.items() if name != "events")
+    results.add("writes-per-application", total / count, "writes", "target: children + 2 = 6")
+    results.add("events-per-application", made.get("events", 0) / count, "writes")
+    console.print(f"  [dim]writes: {made}[/]")
+    await asyncio.sleep(15)
+    writes.mark()
+    before = operator.cpu()
+    await asyncio.sleep(STEADY_SECONDS)
+    results.add("steady-state-writes", sum(writes.count().values()), f"writes/{STEADY_SECONDS} s", "target: 0")
+    results.add("steady-state-cpu", 100 * (operator.cpu() - before) / STEADY_SECONDS, "% of a core")
+    times = await latency(client, count)
+    results.add("change-to-child-p50", 1000 * statistics.median(times), "ms", f"at {count} applications")
+    results.add("change-to-child-p99", 1000 * times[int(len(times) * 0.99) - 1], "ms")
+    await scenario.wait_ready(client, count)
+    await asyncio.sleep(15)
+    operator.kill(signal.SIGKILL)
+    writes.mark()
+    started = time.perf_counter()
+    operator.start()
+    await operator.wait_leading()
+    results.add("back-after-kill", time.perf_counter() - started, "s", "the dead leader's Lease of 10 s included")
+    await asyncio.sleep(3)
+    results.add("writes-after-kill", sum(writes.count().values()), "writes", "target: 0")
+
+
+async def main() -> int:
+    """Measure, print, write ``.homeport/bench.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", type=int, default=300, help="applications in the main comparison")
+    parser.add_argument("--quick", action="store_true", help="only the main comparison")
+    options = parser.parse_args()
+    results = Results()
+    with tempfile.TemporaryDirectory(prefix="homeport-bench-") as scratch:
+        folder = Path(scratch)
+        console.print(f"[bold]bare writer[/], {options.n} applications of 4 objects")
+        reference = await bare(folder / "bare", options.n)
+        results.add("bare-writer", reference, "s")
+        console.print("[bold]Homeport[/]")
+        seconds, _ = await homeport(folder / "homeport", options.n, None if options.quick else results)
+        results.add("homeport", seconds, "s")
+        results.add("ratio-to-bare-writer", seconds / reference, "x", "bare writer; target: at most 2.0")
+        results.add(
+            "flux-to-bare-writer", FLUX_SECONDS / FLUX_BARE_SECONDS, "x", "as given in the design, not of this run"
+        )
+        if not options.quick:
+            console.print("[bold]linear?[/] 50 against 600 applications")
+            few, few_cpu = await homeport(folder / "few", 50, None)
+            many, many_cpu = await homeport(folder / "many", 600, None)
+            results.add("cost-per-application-600-to-50", (many / 600) / (few / 50), "x", "wall; target: at most 1.2")
+            results.add("cpu-per-application-600-to-50", (many_cpu / 600) / (few_cpu / 50), "x", "operator CPU")
+    console.print(results.table())
+    target = ROOT / ".homeport" / "bench.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(results.values, indent=2) + "\n")
+    console.print(f"written to {target.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
