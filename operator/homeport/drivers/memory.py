@@ -380,6 +380,8 @@ def _not_found(gvk: GVK, name: str) -> errors.NotFound:
 def _precondition(gvk: GVK, name: str, old: Manifest | None, given: Manifest) -> None:
     for field in ("uid", "resourceVersion"):
         wanted = given.get(field)
+        if old is None and field == "resourceVersion":
+            continue  # as the real one: an apply to what isn't there creates it, whatever version it asks for
         have = None if old is None else old["metadata"][field]
         if wanted and wanted != have:
             text = f'Operation cannot be fulfilled on {gvk.plural} "{name}": the object has been modified'

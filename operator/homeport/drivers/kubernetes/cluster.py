@@ -155,7 +155,10 @@ class Cluster:
         """Let a Secret, ConfigMap or Namespace that isn't there count as there, for a plan that is never applied."""
         gvk = types.by_kind(manifest["apiVersion"], manifest["kind"]) if is_known(manifest) else None
         informer = self._versions.get(gvk) if gvk is not None else None
-        if informer is not None and informer.get(manifest["metadata"].get("namespace"), manifest["metadata"]["name"]) is None:
+        if (
+            informer is not None
+            and informer.get(manifest["metadata"].get("namespace"), manifest["metadata"]["name"]) is None
+        ):
             informer.pretend({**manifest, "metadata": {"resourceVersion": "0", "uid": "", **manifest["metadata"]}})
 
     # -- its life -------------------------------------------------------------------------------------------------
@@ -235,7 +238,9 @@ class Cluster:
 
 def is_known(manifest: Manifest) -> bool:
     """Whether it is of a kind that Homeport writes or watches."""
-    return any(gvk.kind == manifest.get("kind") and gvk.api_version == manifest.get("apiVersion") for gvk in types.KINDS)
+    return any(
+        gvk.kind == manifest.get("kind") and gvk.api_version == manifest.get("apiVersion") for gvk in types.KINDS
+    )
 
 
 def _version(manifest: Manifest | None) -> str | None:

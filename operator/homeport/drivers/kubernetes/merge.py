@@ -154,7 +154,7 @@ def apply(live: Manifest, declared: Manifest, mine: Owner, owners: Owners, *, fo
         text = f"Apply failed with {len(causes)} conflict(s): {causes[0].message}: {causes[0].field}"
         raise errors.Conflict(409, "Conflict", text, tuple(causes))
     kept = paths.union(*(owned for other, owned in owners.items() if other != mine))
-    for path in sorted(owners.get(mine, set()) - kept, key=len, reverse=True):
+    for path in sorted(owners.get(mine, set()) - kept, key=len):
         if not any(other[: len(path)] == path for other in kept):
             remove(live, path)
     owners[mine] = paths
