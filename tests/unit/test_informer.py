@@ -180,6 +180,25 @@ async def test_age_counts_from_the_last_sign_of_life() -> None:
     await inf.stop()
 
 
+async def test_a_watch_that_was_only_silent_is_opened_anew_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    client = MemoryClient()
+    inf = Informer(client, types.CONFIG_MAP, clock=lambda: now[0])
+    client.fail(lambda call: call.verb == "watch", errors.ServerUnavailable(0, errors.SILENT, "silent"))
+
+    def later(_: object) -> None:
+        now[0] += 90
+
+    client.fail(lambda call: call.verb == "list", later)
+    inf.start()
+    await until(lambda: [call.verb for call in client.calls] == ["list", "watch", "watch"])
+    await asyncio.sleep(0.02)
+    assert inf.age() == 0
+    assert inf.error is None
+    assert not caplog.records
+    await inf.stop()
+
+
 # -- our own writes --------------------------------------------------------------------------------------------------
 
 

@@ -355,9 +355,12 @@ async def test_gone_in_the_stream_and_as_an_answer() -> None:
 
 async def test_a_half_open_watch_is_noticed() -> None:
     async with serving(streams(line("ADDED", "1"), pause=5), silence=0.2) as (client, _):
-        with pytest.raises(errors.ServerUnavailable):
-            async for _ in client.watch(types.POD):
+        opened: list[int] = []
+        with pytest.raises(errors.ServerUnavailable) as caught:
+            async for _ in client.watch(types.POD, on_open=lambda: opened.append(1)):
                 pass
+        assert caught.value.reason == errors.SILENT
+        assert opened == [1]
 
 
 async def test_nonsense_in_a_watch_is_an_api_error() -> None:

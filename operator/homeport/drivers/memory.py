@@ -135,6 +135,7 @@ class MemoryClient:
         metadata_only: bool = False,
         timeout_seconds: int = 290,
         bookmarks: bool = True,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncGenerator[tuple[str, Manifest], None]:
         """Changes since ``resource_version``, in order; leaving the selector is DELETED, entering it ADDED."""
         await self._asked(Call("watch", gvk, ns or "", ""))
@@ -146,6 +147,8 @@ class MemoryClient:
             since = self._version
         elif since < self._compacted:
             raise errors.Gone(410, "Expired", f"too old resource version: {since} ({self._compacted})")
+        if on_open is not None:
+            on_open()
         position, drop = 0, self._drop
         while drop == self._drop:
             while position < len(self._history):

@@ -23,6 +23,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+SILENT = "Silent"
+"""The reason of a ServerUnavailable for a watch on which nothing has come for long, which need not be a fault."""
+
 _MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
 
 

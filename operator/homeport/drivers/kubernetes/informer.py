@@ -29,7 +29,7 @@ OnEvent = Callable[[str, Manifest | None, Manifest | None], None]
 Key = tuple[str, str]
 """Namespace ("" for cluster-scoped kinds) and name."""
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 10.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 """Seconds between tries while the API server fails; the longest is what catching up after an outage may cost."""
 ABSENT_PAUSE = 30.0
 """Seconds between looks for a kind that the API server doesn't serve."""
@@ -98,7 +98,7 @@ class Informer:
         return found.values() if found is not None else ()
 
     def age(self) -> float:
-        """Seconds since the API server last gave a sign of life on this watch: an event, a bookmark, a list."""
+        """Seconds since the API server last gave a sign of life here: accepted a watch, sent an event or a bookmark."""
         return self._clock() - self._seen
 
     def expects(self, ns: str | None, name: str, version: str) -> None:
@@ -156,8 +156,12 @@ class Informer:
                 await asyncio.sleep(ABSENT_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, no secret
                 continue
             except errors.ApiError as error:
-                failures = failures + 1 if self._clock() - started < LONGEST_PAUSE else 1
-                self._failed(error, failures)
+                lasted = self._clock() - started
+                failures = failures + 1 if lasted < LONGEST_PAUSE else 1
+                if error.reason == errors.SILENT and lasted >= LONGEST_PAUSE:
+                    failures = 0  # opened anew at once: that tells whether anybody is there
+                else:
+                    self._failed(error, failures)
             except Exception:
                 # An answer that breaks every promise of the API: say so, forget where we were, and go on.
                 log.exception("watch %s: the answer makes no sense; listing again", self.gvk)
@@ -168,8 +172,7 @@ class Informer:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
     def _failed(self, error: errors.ApiError, failures: int) -> None:
-        if self.error is None or str(self.error) != str(error):
-            log.warning("watch %s: %s", self.gvk, error)
+        log.log(logging.DEBUG if self.error is not None else logging.WARNING, "watch %s: %s", self.gvk, error)
         self.error = error
         if failures >= 4 and error.status != 0:
             # After a restore of etcd our resourceVersion can lie in its future, and no watch from there ever works.
@@ -199,6 +202,10 @@ class Informer:
         self.error = None
         self.synced.set()
 
+    def _opened(self) -> None:
+        self._seen = self._clock()
+        self.error = None
+
     async def _follow(self) -> None:
         stream = self._client.watch(
             self.gvk,
@@ -206,6 +213,7 @@ class Informer:
             labels=self._labels,
             resource_version=self._version,
             metadata_only=self._metadata_only,
+            on_open=self._opened,
         )
         try:
             async for kind, manifest in stream:

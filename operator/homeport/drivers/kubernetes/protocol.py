@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Literal, Protocol
 
 from homeport.drivers.kubernetes.types import GVK, Manifest, Manifests
@@ -94,8 +94,12 @@ class Api(Protocol):
         metadata_only: bool = False,
         timeout_seconds: int = 290,
         bookmarks: bool = True,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncGenerator[tuple[str, Manifest], None]:
-        """Changes since ``resource_version``: (ADDED, MODIFIED, DELETED or BOOKMARK, object); ends by itself."""
+        """Changes since ``resource_version``: (ADDED, MODIFIED, DELETED or BOOKMARK, object); ends by itself.
+
+        ``on_open`` is told when the server has accepted the watch.
+        """
         ...
 
     async def discover(self, api_version: str) -> set[str]:

@@ -98,8 +98,13 @@ class Transport:
             attempt += 1
             await asyncio.sleep(wait)
 
-    async def lines(self, call: Call, seconds: float) -> AsyncGenerator[bytes, None]:
-        """The lines of an answer that goes on for about ``seconds``; no limit on a line's length. Raises ApiError."""
+    async def lines(
+        self, call: Call, seconds: float, on_open: Callable[[], None] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The lines of an answer that goes on for about ``seconds``; no limit on a line's length. Raises ApiError.
+
+        ``on_open`` is told when the server has accepted the request.
+        """
         timeout = aiohttp.ClientTimeout(total=seconds + 60, sock_connect=5.0, sock_read=self._silence)
         started = time.perf_counter()
         try:
@@ -107,12 +112,16 @@ class Transport:
                 self._tell(call, answer.status, started)
                 if answer.status >= 400:
                     raise errors.from_response(answer.status, await answer.read(), retry_after=_retry_after(answer))
+                if on_open is not None:
+                    on_open()
                 rest = b""
                 async for chunk in answer.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
                         if line:
                             yield line
+        except aiohttp.SocketTimeoutError as error:
+            raise errors.ServerUnavailable(0, errors.SILENT, "the watch has fallen silent") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _broken(error, write=False) from error
 
@@ -220,5 +229,10 @@ def _retry_after(answer: aiohttp.ClientResponse) -> float:
 def _broken(error: Exception, *, write: bool) -> errors.ServerUnavailable:
     """No (whole) answer. A connection that was never made cannot have written anything."""
     unknown = write and not isinstance(error, aiohttp.ClientConnectorError)
-    text = "it timed out" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        text = "it timed out"
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        text = "the connection broke off"
+    else:
+        text = str(error) or type(error).__name__
     return errors.ServerUnavailable(0, "NoAnswer", f"the API server does not answer: {text}", outcome_unknown=unknown)
