@@ -1,8 +1,9 @@
-"""What neither the CRD's schema nor its CEL rules can know of an application; each problem says what to write instead."""
+"""What neither the CRD's schema nor its CEL rules can know of an application; each problem says what to write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from homeport.api import labels
 from homeport.api.application import ApplicationSpec
@@ -18,14 +19,14 @@ _OURS = (f"{labels.GROUP}/", labels.MANAGED_BY)
 
 
 def problems(spec: ApplicationSpec, components: Sequence[Component], place: Place | None) -> list[str]:
-    """What is wrong with ``components``, which are the application's in one environment (``place``, when it is known)."""
+    """What is wrong with ``components``, which are the application's in one environment (``place``, if it is known)."""
     out: list[str] = []
     if any(component.depends_on for component in components):
         out += _cycles({component.name: tuple(component.depends_on or ()) for component in components})
     prefix = spec.name_prefix or ""
     for component in components:
-        where = f"spec.components[{component.name}]"
-        out += [f"{where}{problem}" for problem in _of_component(component, prefix)]
+        for problem in _of_component(component, prefix):
+            out.append(f"spec.components[{component.name}]{problem}")
     if any(component.routes for component in components):
         out += _routes(components, place)
     if any(component.secrets for component in components):
@@ -36,15 +37,19 @@ def problems(spec: ApplicationSpec, components: Sequence[Component], place: Plac
 def twins(kind: str, name: str, first: str, second: str) -> str:
     """What to say of two objects with one name."""
     whose = f"components {first} and {second}" if first != second else f"component {first}"
-    return f"spec.components: {whose} would make the {kind} {name!r} twice; give one of them, or its volume, another name"
+    return f"spec.components: {whose} would make the {kind} {name!r} twice; give one of them, or a volume, another name"
+
+
+# --- one component --------------------------------------------------------------------------------------------------
 
 
 def _of_component(component: Component, prefix: str) -> Iterable[str]:
     limit = _LIMITS.get(component.type)
-    if limit is not None and len(prefix) + len(component.name) > limit:
+    length = len(prefix) + len(component.name)
+    if limit is not None and length > limit:
         yield (
-            f".name: namePrefix and name together have {len(prefix) + len(component.name)} characters and a {component.type} "
-            f"component may have {limit}; write a shorter name"
+            f".name: namePrefix and name have {length} characters together, and a {component.type} component may have "
+            f"{limit}; write a shorter name"
         )
     if component.ports:
         yield from _ports(component)
@@ -53,26 +58,49 @@ def _of_component(component: Component, prefix: str) -> Iterable[str]:
     if component.resources is not None:
         yield from _resources(component)
     if component.probes is not None:
-        for name in ("liveness", "readiness", "startup"):
-            described: Probe | None = getattr(component.probes, name)
-            if described is not None:
-                yield from _probe(component, described, f".probes.{name}")
+        yield from _probes(component)
     if component.metrics is not None and not _port_known(component, component.metrics.port):
-        yield f".metrics.port: {component.metrics.port!r} is not among ports; write {_ports_shown(component)}"
+        yield f".metrics.port: {component.metrics.port or 'it'} is not among ports; write {_ports_shown(component)}"
     if component.init_containers or component.sidecars:
         yield from _containers(component)
+    if component.labels or component.annotations:
+        yield from _marks(component)
+    if component.strategy is not None:
+        yield from _strategy(component)
+
+
+def _marks(component: Component) -> Iterable[str]:
     for field, given in (("labels", component.labels), ("annotations", component.annotations)):
-        for key in given or ():
+        for key, value in (given or {}).items():
             if key.startswith(_OURS):
                 yield f".{field}: {key} is set by Homeport; take it out"
+            elif field == "labels" and names.label_value(value) != value:
+                yield (
+                    f".labels: {key} is {value!r}, which can't be a label; write at most 63 letters, digits, '-', '_' "
+                    "and '.', or make it an annotation"
+                )
+
+
+def _strategy(component: Component) -> Iterable[str]:
     strategy = component.strategy
-    if component.type == "stateful" and strategy is not None:
+    assert strategy is not None
+    pace = strategy.rolling_update
+    if component.type == "stateful":
         if strategy.type == "Recreate":
             yield ".strategy.type: a stateful component's Pods are replaced one after the other; leave Recreate out"
-        if strategy.rolling_update is not None and strategy.rolling_update.max_surge is not None:
+        if pace is not None and pace.max_surge is not None:
             yield ".strategy.rollingUpdate.maxSurge: a stateful component has no Pods beyond its replicas; leave it out"
-    elif strategy is not None and strategy.type == "Recreate" and strategy.rolling_update is not None:
+    elif strategy.type == "Recreate" and pace is not None:
         yield ".strategy: Recreate has no rollingUpdate; leave one of them out"
+    if pace is not None and {pace.max_surge, pace.max_unavailable} <= {"0", "0%"}:
+        yield ".strategy.rollingUpdate: maxSurge and maxUnavailable can't both be 0: nothing could move; raise one"
+
+
+def _probes(component: Component) -> Iterable[str]:
+    for name in ("liveness", "readiness", "startup"):
+        described: Probe | None = getattr(component.probes, name)
+        if described is not None:
+            yield from _probe(component, described, f".probes.{name}")
 
 
 def _ports(component: Component) -> Iterable[str]:
@@ -80,7 +108,8 @@ def _ports(component: Component) -> Iterable[str]:
     for port in component.ports or ():
         first = seen.setdefault((port.port, port.protocol or "TCP"), port.name)
         if first != port.name:
-            yield f".ports: {first} and {port.name} are both {port.port}/{port.protocol or 'TCP'}; leave one of them out"
+            number = f"{port.port}/{port.protocol or 'TCP'}"
+            yield f".ports: {first} and {port.name} are both {number}; leave one of them out"
 
 
 def _mounts(component: Component) -> Iterable[str]:
@@ -137,11 +166,20 @@ def _containers(component: Component) -> Iterable[str]:
     for field, containers in (("initContainers", component.init_containers), ("sidecars", component.sidecars)):
         for container in containers or ():
             name = str(container.get("name") or "")
-            first = seen.setdefault(name, field)
-            if first is not field or not name:
-                yield f".{field}[{name}].name: {first} has that name in the Pod; write another"
-            else:
-                seen[name] = f"{field}[{name}]"
+            if name in seen:
+                yield f".{field}[{name}].name: {seen[name]} has that name in the Pod; write another"
+            seen[name] = f"{field}[{name}]"
+            for amount in _amounts(container):
+                try:
+                    quantities.canonical(amount)
+                except ValueError as error:
+                    yield f".{field}[{name}].resources: {error}"
+
+
+def _amounts(container: Mapping[str, Any]) -> Iterable[str]:
+    given = container.get("resources") or {}
+    for field in ("requests", "limits"):
+        yield from (str(amount) for amount in (given.get(field) or {}).values())
 
 
 # --- across components ----------------------------------------------------------------------------------------------
@@ -185,15 +223,13 @@ def _routes(components: Sequence[Component], place: Place | None) -> Iterable[st
             first = seen.setdefault((host, route.path), component.name)
             if first != component.name or _earlier(component, number, host, route.path, domain):
                 yield (
-                    f"spec.components[{component.name}].routes: {host or 'the host'}{route.path} leads to {first} already; "
-                    "write another host or path"
+                    f"spec.components[{component.name}].routes: {host or 'the host'}{route.path} leads to {first} "
+                    "already; write another host or path"
                 )
 
 
 def _earlier(component: Component, number: int, host: str, path: str, domain: str) -> bool:
-    return any(
-        (route.host or domain, route.path) == (host, path) for route in (component.routes or ())[:number]
-    )
+    return any((route.host or domain, route.path) == (host, path) for route in (component.routes or ())[:number])
 
 
 def _secrets(components: Sequence[Component]) -> Iterable[str]:

@@ -1,44 +1,44 @@
 """What ingress controllers need to know of a route beyond host, path and port: one dialect for each.
 
 A dialect turns a route's settings into annotations of its Ingress. Issue 4 adds Traefik's middlewares, Gateway API
-routes and, for ingress-nginx, headers, compress and cors; a dialect that lacks a setting says so in ``missing``.
+routes and, for ingress-nginx, headers, compress and cors; what a dialect doesn't carry yet is in its ``missing``.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from homeport.api.component import Route
 
 
-class Dialect(Protocol):
-    """How one ingress controller is told about a route."""
+@dataclass(frozen=True)
+class Dialect:
+    """How one ingress controller is told about a route. Routes that need different annotations are put into Ingresses
+    of their own."""
 
     name: str
+    annotations: Callable[[Route], dict[str, str]]
     missing: tuple[str, ...]
-    """Settings of a route that this dialect doesn't carry yet."""
-
-    def annotations(self, route: Route) -> dict[str, str]:
-        """The annotations for ``route``. Routes that need different ones are put into Ingresses of their own."""
+    """Settings of a route that aren't carried yet."""
 
 
-class IngressNginx:
-    """https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/"""
+_NGINX = "nginx.ingress.kubernetes.io/"
 
-    name = "ingress-nginx"
-    missing = ("headers", "compress", "cors")
-    _prefix = "nginx.ingress.kubernetes.io/"
 
-    def annotations(self, route: Route) -> dict[str, str]:
-        """Rate limits per client address, and time for WebSockets."""
-        out: dict[str, str] = {}
-        if route.rate_limit:
-            name, value = _nginx_rate(route.rate_limit)
-            out[self._prefix + name] = value
-        if route.websocket:
-            out[self._prefix + "proxy-read-timeout"] = "3600"
-            out[self._prefix + "proxy-send-timeout"] = "3600"
-        return out
+def _nginx(route: Route) -> dict[str, str]:
+    """Rate limits per client address, and time for WebSockets.
+
+    Source: https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/
+    """
+    out: dict[str, str] = {}
+    if route.rate_limit:
+        name, value = _nginx_rate(route.rate_limit)
+        out[_NGINX + name] = value
+    if route.websocket:
+        out[_NGINX + "proxy-read-timeout"] = "3600"
+        out[_NGINX + "proxy-send-timeout"] = "3600"
+    return out
 
 
 def _nginx_rate(rate: str) -> tuple[str, str]:
@@ -50,36 +50,22 @@ def _nginx_rate(rate: str) -> tuple[str, str]:
     return "limit-rpm", str(-(-int(number) // minutes))
 
 
-class Traefik:
-    """https://doc.traefik.io/traefik/routing/providers/kubernetes-ingress/
-
-    WebSockets need nothing. The rest are middlewares, which are objects of Traefik's own kinds.
-    """
-
-    name = "traefik"
-    missing = ("rateLimit", "headers", "compress", "cors")
-
-    def annotations(self, route: Route) -> dict[str, str]:
-        """None."""
-        return {}
+def _none(route: Route) -> dict[str, str]:
+    """Nothing: host, path and port are all that is said."""
+    return {}
 
 
-class Plain:
-    """A controller that isn't known: host, path and port are all it gets."""
+INGRESS_NGINX = Dialect("ingress-nginx", _nginx, ("headers", "compress", "cors"))
+TRAEFIK = Dialect("traefik", _none, ("rateLimit", "headers", "compress", "cors"))
+"""WebSockets need nothing there; the rest are middlewares, which are objects of Traefik's own kinds.
 
-    name = "other"
-    missing = ("rateLimit", "headers", "compress", "cors")
-
-    def annotations(self, route: Route) -> dict[str, str]:
-        """None."""
-        return {}
-
-
-_INGRESS_NGINX, _TRAEFIK, _PLAIN = IngressNginx(), Traefik(), Plain()
+Source: https://doc.traefik.io/traefik/routing/providers/kubernetes-ingress/
+"""
+PLAIN = Dialect("other", _none, ("rateLimit", "headers", "compress", "cors"))
 
 
 def dialect(class_name: str | None) -> Dialect:
     """The dialect of an IngressClass, by its name; an absent class is taken for ingress-nginx, the most common."""
     if class_name is None or "nginx" in class_name:
-        return _INGRESS_NGINX
-    return _TRAEFIK if "traefik" in class_name else _PLAIN
+        return INGRESS_NGINX
+    return TRAEFIK if "traefik" in class_name else PLAIN

@@ -51,9 +51,9 @@ def ingresses(scope: Scope) -> Iterable[Child]:
     groups: dict[tuple[tuple[str, str], ...], list[Route]] = {}
     for route in scope.component.routes or ():
         groups.setdefault(tuple(speak(route).items()), []).append(route)
-    for number, (annotations, routes) in enumerate(groups.items(), 1):
+    for number, (marks, routes) in enumerate(groups.items(), 1):
         name = scope.name if number == 1 else f"{scope.name}-edge-{number}"
-        yield scope.child(_ingress(scope, name, dict(annotations), routes), Phase.EXPOSE)
+        yield scope.child(_ingress(scope, name, dict(marks), routes), Phase.EXPOSE)
 
 
 def _ingress(scope: Scope, name: str, annotations: dict[str, str], routes: list[Route]) -> Manifest:

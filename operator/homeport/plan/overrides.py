@@ -2,7 +2,8 @@
 
 Maps merge, lists merge by the key that the CRD gives them (``x-kubernetes-list-map-keys``), everything else is
 replaced; before that, ``without`` leaves fields of the base out. Where a field is one of several ways to say the same
-(a variable's ``value`` or ``valueFrom``, a probe's ``path``, ``tcp`` or ``exec``), writing another way replaces the base's.
+(a variable's ``value`` or ``valueFrom``, a probe's ``path``, ``tcp`` or ``exec``), writing another way replaces
+the base's.
 """
 
 from __future__ import annotations
@@ -22,15 +23,13 @@ _FREE: Schema = {}
 _KUBERNETES_LISTS = {
     "V1Container": {"env": ("name",), "volumeMounts": ("mountPath",), "volumeDevices": ("devicePath",)},
 }
+_SOURCES = ("secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef")
 # What a field of an override takes away from the base, by the fields that an object of this sort has.
 _WAYS: tuple[tuple[frozenset[str], Mapping[str, tuple[str, ...]]], ...] = (
     (frozenset({"value", "valueFrom"}), {"value": ("valueFrom",), "valueFrom": ("value",)}),
     (
         frozenset({"secretKeyRef", "fieldRef"}),
-        {
-            way: tuple(other for other in ("secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef") if other != way)
-            for way in ("secretKeyRef", "configMapKeyRef", "fieldRef", "resourceFieldRef")
-        },
+        {way: tuple(other for other in _SOURCES if other != way) for way in _SOURCES},
     ),
     (
         frozenset({"path", "tcp", "exec"}),
@@ -53,7 +52,9 @@ _WAYS: tuple[tuple[frozenset[str], Mapping[str, tuple[str, ...]]], ...] = (
 
 def overridden(component: Component, override: Mapping[str, Any], path: str) -> Component:
     """``component`` as ``override`` changes it; ``path`` is where the override stands, for messages."""
-    problems = [f"{path}.name: a component keeps its name in every environment; leave it out"] if "name" in override else []
+    problems = []
+    if "name" in override:
+        problems.append(f"{path}.name: a component keeps its name in every environment; leave it out")
     raw = component.model_dump(by_alias=True, exclude_unset=True, mode="json")
     for entry in override.get("without") or ():
         problem = _leave_out(raw, str(entry), component_schema(), f"{path}.without")

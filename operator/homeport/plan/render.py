@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from homeport.api.application import ApplicationEnvironment, ApplicationSpec
 from homeport.api.component import Component
 from homeport.api.resource import InvalidSpec, Resource
-from homeport.plan import checks, inputs, jobs, network, overrides, patches, podsecurity, scaling, storage, workloads
+from homeport.plan import checks, jobs, network, overrides, patches, podsecurity, scaling, storage, workloads
 from homeport.plan.scope import ObjectRef, Scope, scope
 from homeport.plan.types import Child, Place, Versions
 
@@ -41,7 +41,9 @@ def render(
     version = version_in(app.spec, place.name)
     made: frozenset[ObjectRef] = frozenset(("Secret", secret.name) for part in parts for secret in part.secrets or ())
     children = [
-        child for part in parts for child in _objects(scope(app, place, part, version, versions, made))
+        child
+        for part in parts
+        for child in _objects(scope(app, place, part, version=version, versions=versions, made=made))
     ]
     entry = environment(app.spec, place.name)
     if entry is not None and entry.patches:
@@ -114,7 +116,7 @@ def components(app: Resource[ApplicationSpec], environment_name: str) -> tuple[C
 
 _MERGED_LIMIT = 512
 _merged: dict[tuple[int, str], tuple[ApplicationSpec, tuple[Component, ...]]] = {}
-"""What merging and parsing overrides gave, by the identity of the (frozen) spec: one reconciliation asks three times."""
+"""What merging and parsing overrides gave, by the identity of the frozen spec: one reconciliation asks three times."""
 
 
 def components_of(spec: ApplicationSpec, environment_name: str) -> tuple[Component, ...]:
@@ -198,6 +200,3 @@ def check(spec: ApplicationSpec) -> None:
         problems |= dict.fromkeys(patches.problems(entry))
     if problems:
         raise InvalidSpec(list(problems))
-
-
-

@@ -17,7 +17,7 @@ ObjectRef = tuple[str, str]
 """The kind and name of a Secret or ConfigMap in the environment's namespace."""
 
 MIGRATE_SUFFIX = ".migrate"
-"""Told apart on Pods: no component's name holds a dot, so no Service, autoscaler or budget selects a migration's Pod."""
+"""On a migration's Pods: no component's name holds a dot, so no Service, autoscaler or budget selects them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ def scope(
     app: Resource[ApplicationSpec],
     place: Place,
     component: Component,
+    *,
     version: str,
     versions: Versions,
     made: frozenset[ObjectRef],
