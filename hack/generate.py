@@ -39,7 +39,7 @@ LIST_KEYS = {
     ("V1Container", "volumeMounts"): ["mountPath"],
     ("V1Container", "volumeDevices"): ["devicePath"],
 }
-SCALARS = {
+SCALARS: dict[Any, dict[str, Any]] = {
     str: {"type": "string", "maxLength": 8192},
     int: {"type": "integer"},
     bool: {"type": "boolean"},

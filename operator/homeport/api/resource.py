@@ -108,22 +108,24 @@ _WORDS = {
     "tuple_type": "must be a list",
     "model_type": "must be a mapping of fields to values",
     "model_attributes_type": "must be a mapping of fields to values",
+    "literal_error": "is {input!r}; write one of {expected}",
+    "string_pattern_mismatch": "is {input!r}, which doesn't match {pattern}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "may have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "may have at most {max_length} entries",
+    "greater_than_equal": "is {input!r}; it should be greater than or equal to {ge}",
+    "less_than_equal": "is {input!r}; it should be less than or equal to {le}",
 }
 
 
 def _sentence(problem: Any, raw: Mapping[str, Any], path: str) -> str:
-    location = _location(problem["loc"], raw, path)
-    kind = problem["type"]
-    words = _WORDS.get(kind)
+    words = _WORDS.get(problem["type"])
     if words is None:
-        words = problem["msg"]
-        if kind == "literal_error":
-            words = f"is {problem['input']!r}; write one of {problem['ctx']['expected']}"
-        elif kind == "string_pattern_mismatch":
-            words = f"is {problem['input']!r}, which doesn't match {problem['ctx']['pattern']}"
-        elif not words:
-            words = "is invalid"
-    return f"{location}: {words}"
+        words = problem["msg"] or "is invalid"
+    else:
+        words = words.format(**{"input": problem["input"], **problem.get("ctx", {})})
+    return f"{_location(problem['loc'], raw, path)}: {words}"
 
 
 def _location(loc: Sequence[int | str], raw: Any, path: str) -> str:
