@@ -1,0 +1,299 @@
+"""What is rendered for each golden case, and what holds for all of them."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytest
+import yaml
+from homeport.api import labels
+from homeport.api.resource import InvalidSpec
+from homeport.plan import render
+from homeport.plan.podsecurity import pod_template, violations
+from homeport.plan.types import Versions
+
+from unit.render_cases import CASES, GOLDEN, application, load, place, text
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, update_golden: bool) -> None:
+    rendered = text(load(name).render())
+    golden = GOLDEN / name / "objects.yaml"
+    if update_golden:
+        golden.write_text(rendered)
+    assert golden.read_text() == rendered
+
+
+def _empties(value: Any, path: str = "") -> list[str]:
+    meant = ("emptyDir", "podSelector", "namespaceSelector")
+    if isinstance(value, dict):
+        out = [f"{path}.{key}" for key, entry in value.items() if entry in (None, {}, []) and key not in meant]
+        return out + [found for key, entry in value.items() for found in _empties(entry, f"{path}.{key}")]
+    if isinstance(value, list):
+        return [found for number, entry in enumerate(value) for found in _empties(entry, f"{path}[{number}]")]
+    return []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_object(name: str) -> None:
+    case = load(name)
+    children = list(case.render())
+    before = copy.deepcopy([child.manifest for child in children])
+    assert [child.manifest for child in load(name).render()] == before
+    assert len({child.id for child in children}) == len(children)
+    for child in children:
+        metadata = child.manifest["metadata"]
+        assert not _empties(child.manifest)
+        owner = labels.owner_of(child.manifest)
+        assert owner == case.app.key
+        assert metadata["labels"][labels.COMPONENT] == child.component
+        assert metadata["labels"][labels.ENVIRONMENT] == child.environment
+        template = pod_template(child.manifest)
+        if template is not None:
+            assert labels.APP_VERSION not in template["metadata"]["labels"]
+            if name != "privileged":
+                assert not violations(template["spec"], "restricted")
+        selector = child.manifest.get("spec", {}).get("selector")
+        if child.manifest["kind"] in ("Deployment", "StatefulSet"):
+            assert template is not None
+            assert selector["matchLabels"].items() <= template["metadata"]["labels"].items()
+        # Objects share nothing: changing one would change another.
+        metadata["labels"]["changed"] = "yes"
+        assert sum("changed" in other.manifest["metadata"]["labels"] for other in children) == 1
+        del metadata["labels"]["changed"]
+
+
+def test_a_version_bump_leaves_pods_of_unchanged_images_alone() -> None:
+    spec = {"version": "1.0.0", "components": [{"name": "web", "type": "worker", "image": "example/web:7"}]}
+    first, second = (
+        {c.manifest["kind"]: c.manifest for c in render.render(application({**spec, "version": version}), place())}
+        for version in ("1.0.0", "1.1.0")
+    )
+    assert first["Deployment"]["spec"] == second["Deployment"]["spec"]
+    assert first["Deployment"]["metadata"]["labels"][labels.APP_VERSION] == "1.0.0"
+    assert second["Deployment"]["metadata"]["labels"][labels.APP_VERSION] == "1.1.0"
+
+
+def test_pods_roll_when_what_they_read_changes() -> None:
+    spec = {
+        "version": "1.0.0",
+        "components": [
+            {
+                "name": "web",
+                "type": "worker",
+                "image": "example/web",
+                "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k"}}}],
+                "secrets": [{"name": "made", "generate": {}}],
+                "envFrom": [{"secretRef": {"name": "made"}}],
+                "migrate": {"command": ["migrate"]},
+            }
+        ],
+    }
+    app = application(spec)
+
+    def rendered(versions: dict[tuple[str, str], str]) -> dict[str, Any]:
+        return {c.manifest["kind"]: c.manifest for c in render.render(app, place(), Versions(versions))}
+
+    first, second = rendered({("Secret", "a"): "1"}), rendered({("Secret", "a"): "2"})
+    assert first["Deployment"] != second["Deployment"]
+    assert first["Job"] == second["Job"], "a migration doesn't run again because a Secret changed"
+    made = rendered({("Secret", "a"): "1", ("Secret", "made"): "1"})
+    assert made["Deployment"] == first["Deployment"], "a generated Secret that appears rolls nothing"
+    deployment = next(c for c in render.render(app, place()) if c.manifest["kind"] == "Deployment")
+    assert deployment.reads == (("Secret", "a"),)
+
+
+def test_a_job_runs_once_for_what_it_is() -> None:
+    spec = {"version": "1.0.0", "components": [{"name": "seed", "type": "job", "image": "example/seed"}]}
+    (job,) = render.render(application(spec), place(isolation="Open"))
+    assert job.job_hash is not None
+    assert job.manifest["metadata"]["name"] == f"seed-{job.job_hash[:8]}"
+    done = {"live/seed/job": job.job_hash}
+    assert render.render(application(spec), place(isolation="Open"), done=done) == ()
+    (again,) = render.render(application({**spec, "version": "1.0.1"}), place(isolation="Open"), done=done)
+    assert again.job_hash != job.job_hash
+
+
+def test_a_long_migration_keeps_its_hash_in_its_name() -> None:
+    name = "c" * 40
+    component = {"name": name, "type": "worker", "image": "example/web", "migrate": {"command": ["migrate"]}}
+    spec = {"version": "1.0.0", "namePrefix": "p" * 20, "components": [component]}
+    job = next(c for c in render.render(application(spec), place()) if c.manifest["kind"] == "Job")
+    assert len(job.id.name) <= 63
+    assert job.job_hash is not None and job.id.name.endswith(job.job_hash[:8])
+
+
+def test_scaling_from_one_to_two_keeps_the_first_pod() -> None:
+    def template(replicas: int) -> Any:
+        component = {"name": "web", "type": "worker", "image": "example/web", "replicas": replicas}
+        children = render.render(application({"version": "1.0.0", "components": [component]}), place())
+        return next(c.manifest["spec"]["template"] for c in children if c.manifest["kind"] == "Deployment")
+
+    assert template(1) == template(2)
+
+
+@pytest.mark.parametrize(
+    ("components", "said"),
+    [
+        (
+            [
+                {"name": "a", "type": "worker", "image": "x", "dependsOn": ["b"]},
+                {"name": "b", "type": "worker", "image": "x", "dependsOn": ["c"]},
+                {"name": "c", "type": "worker", "image": "x", "dependsOn": ["b"]},
+            ],
+            "(b -> c -> b)",
+        ),
+        (
+            [{"name": "c" * 40, "type": "stateful", "image": "x"}],
+            "have 55 characters together, and a stateful component may have 52",
+        ),
+        (
+            [
+                {"name": "a", "image": "x", "ports": [{"name": "h", "port": 1}], "routes": [{"path": "/x"}]},
+                {"name": "b", "image": "x", "ports": [{"name": "h", "port": 1}], "routes": [{"path": "/x"}]},
+            ],
+            "spec.components[b].routes: the host/x leads to a already",
+        ),
+        (
+            [{"name": "a", "image": "x", "ports": [{"name": "h", "port": 1}, {"name": "i", "port": 1}]}],
+            "spec.components[a].ports: h and i are both 1/TCP",
+        ),
+        (
+            [
+                {
+                    "name": "a",
+                    "type": "worker",
+                    "image": "x",
+                    "files": {"/data/": "x"},
+                    "volumes": [{"name": "data", "path": "/data", "size": "1Gi"}],
+                }
+            ],
+            "volumes[data] is mounted at /data/ too",
+        ),
+        (
+            [
+                {
+                    "name": "a",
+                    "type": "worker",
+                    "image": "x",
+                    "resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "512Mi"}},
+                }
+            ],
+            "the memory request 1Gi is more than the limit 512Mi",
+        ),
+        (
+            [{"name": "a", "type": "worker", "image": "x", "probes": {"liveness": {"path": "/"}}}],
+            "spec.components[a].probes.liveness: there are no ports to ask at",
+        ),
+        (
+            [{"name": "a", "type": "worker", "image": "x", "sidecars": [{"name": "a", "image": "y"}]}],
+            "sidecars[a].name: the component has that name",
+        ),
+        (
+            [{"name": "a", "type": "worker", "image": "x", "labels": {"homeport.dev/project": "other"}}],
+            "labels: homeport.dev/project is set by Homeport",
+        ),
+        (
+            [
+                {"name": "a", "type": "worker", "image": "x", "secrets": [{"name": "s", "generate": {}}]},
+                {"name": "b", "type": "worker", "image": "x", "secrets": [{"name": "s", "generate": {}}]},
+            ],
+            "spec.components[b].secrets[s]: component a makes it already",
+        ),
+        (
+            [{"name": "a", "type": "stateful", "image": "x", "strategy": {"type": "Recreate"}}],
+            "leave Recreate out",
+        ),
+    ],
+)
+def test_check_says_what_to_write(components: list[dict[str, Any]], said: str) -> None:
+    spec = {"version": "1.0.0", "namePrefix": "p" * 15, "components": components}
+    with pytest.raises(InvalidSpec) as caught:
+        render.check(application(spec).spec)
+    assert said in str(caught.value)
+
+
+def test_twins_are_named() -> None:
+    components = [
+        {"name": "a", "type": "worker", "image": "x", "volumes": [{"name": "b-c", "path": "/x", "size": "1Gi"}]},
+        {"name": "a-b", "type": "worker", "image": "x", "volumes": [{"name": "c", "path": "/x", "size": "1Gi"}]},
+    ]
+    with pytest.raises(InvalidSpec, match="components a and a-b would make the PersistentVolumeClaim 'a-b-c' twice"):
+        render.render(application({"version": "1.0.0", "components": components}), place())
+
+
+def test_catalog_items_are_explained_until_there_are_some() -> None:
+    components = [{"name": "db", "catalog": {"name": "postgres", "version": "15"}}]
+    app = application({"version": "1.0.0", "components": components})
+    with pytest.raises(InvalidSpec, match="the catalog has no item 'postgres' version '15'.*write image"):
+        render.render(app, place())
+
+    def catalog(component: Any) -> Any:
+        update = {"catalog": None, "type": "stateful", "image": "postgres:15"}
+        return component.model_copy(update=update)
+
+    kinds = [child.manifest["kind"] for child in render.render(app, place(), catalog=catalog)]
+    assert kinds == ["NetworkPolicy", "Service", "StatefulSet"]
+
+
+@pytest.mark.parametrize(
+    ("security", "level", "said"),
+    [
+        ({"privileged": True}, "restricted", "securityContext.privileged of container web of Deployment web is true"),
+        ({"privileged": True}, "baseline", "set podSecurity: privileged on the environment"),
+        ({"runAsUser": 0}, "restricted", "securityContext.runAsUser of the Pods of Deployment web is 0"),
+        ({"capabilities": {"add": ["CHOWN"]}}, "restricted", "set podSecurity: baseline on the environment"),
+        ({"capabilities": {"add": ["NET_ADMIN"]}}, "baseline", "is NET_ADMIN, which podSecurity baseline"),
+        ({"allowPrivilegeEscalation": True}, "restricted", "write false"),
+        ({"seccompProfile": {"type": "Unconfined"}}, "baseline", "write RuntimeDefault or Localhost"),
+        ({"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}, "restricted", "is kernel.msgmax"),
+        ({"capabilities": {"drop": []}}, "restricted", "securityContext.capabilities.drop"),
+    ],
+)
+def test_pod_security_names_container_and_field(security: dict[str, Any], level: str, said: str) -> None:
+    components = [{"name": "web", "type": "worker", "image": "x", "securityContext": security}]
+    app = application({"version": "1.0.0", "components": components})
+    with pytest.raises(InvalidSpec) as caught:
+        render.render(app, place(podSecurity=level))
+    assert said in str(caught.value)
+    assert render.render(app, place(podSecurity="privileged"))
+
+
+def test_where_an_application_runs() -> None:
+    component = {"name": "a", "type": "worker", "image": "x"}
+    every = application({"version": "1.0.0", "components": [component]}).spec
+    some = application({"version": "1.0.0", "components": [component], "environments": [{"name": "x"}]}).spec
+    nowhere = application({"version": "1.0.0", "components": [component], "environments": []}).spec
+    assert render.target_environments(every, ["a", "b"]) == ("a", "b")
+    assert render.target_environments(some, ["a", "b"]) == ("x",)
+    assert render.target_environments(nowhere, ["a", "b"]) == ()
+
+
+def test_address() -> None:
+    case = load("dashboard")
+    assert [render.url(case.app, each) for each in case.places] == [None, "https://dashboard.example.com"]
+
+
+def test_fast_enough_for_hundreds() -> None:
+    spec = yaml.safe_load(
+        """
+        version: 1.0.0
+        components:
+          - name: web
+            image: example/web
+            ports: [{name: http, port: 8000}]
+            files: {/etc/web/settings.toml: "workers = 4"}
+            routes: [{path: /}]
+        """
+    )
+    app, where = application(spec), place(isolation="Open")
+    best = 1.0
+    for _ in range(50):
+        start = time.process_time()
+        for _ in range(10):
+            render.render(app, where)
+        best = min(best, (time.process_time() - start) / 10)
+    # The target is 0.4 ms; the bound leaves room for a slow machine.
+    assert best < 0.002
