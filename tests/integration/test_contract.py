@@ -18,13 +18,12 @@ OURS = [param for param in MANIFESTS if param.id != "Namespace"]
 
 
 @pytest.fixture(scope="module")
-def api(control_plane: Any) -> Iterator[ApiServer]:
+def api(control_plane: Any) -> ApiServer:
     server = ApiServer(control_plane.kubeconfig)
     server.install("crds", "policies")
     namespace = next(param.values[0] for param in MANIFESTS if param.id == "Namespace")
     server.apply(namespace)
-    yield server
-    server.delete(namespace)
+    return server
 
 
 def lost(wanted: Any, stored: Any, path: str = "spec") -> Iterator[str]:

@@ -191,13 +191,15 @@ def test_an_environment_is_deleted_without_more_words(api: ApiServer, home: str,
 def test_what_is_in_a_namespace_that_goes_may_go(api: ApiServer, home: str) -> None:
     project = _project(home, home)
     environment = _environment(home, "staging", deletionPolicy="Delete")
-    api.create(project)
-    api.create(environment)
+    for manifest in (project, environment):  # finalizers, so that the namespace controller doesn't win the race
+        api.create({**manifest, "metadata": {**manifest["metadata"], "finalizers": ["homeport.dev/test"]}})
     _archived(api, project)
     eventually(lambda: _refused(lambda: api.delete(_namespace(home))) == "", "the namespace may be deleted")
     api.patch(project, {"spec": {"archived": False}})
     eventually(lambda: _refused(lambda: api.delete(environment)) == "", "the environment goes with its namespace")
     eventually(lambda: _refused(lambda: api.delete(project)) == "", "the project goes with its namespace")
+    for manifest in (project, environment):
+        api.patch(manifest, {"metadata": {"finalizers": None}})
 
 
 # --- the files ------------------------------------------------------------------------------------------------------
