@@ -34,9 +34,11 @@ WATCH_SILENT = 180.0
 """Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
 AUDIT_INTERVAL = 60.0
 """Seconds between two looks whether the watches of our own kinds keep up."""
+DOOR_PAUSE = 1.0
+"""Seconds before the watch of our own kinds is opened anew."""
 START_TIMEOUT = 300.0
 """Seconds that the caches may take to fill."""
-SHUTDOWN_GRACE = 7.0
+SHUTDOWN_GRACE = 4.0
 """Seconds that reconciliations in flight get to finish after SIGTERM."""
 
 
@@ -62,7 +64,7 @@ def run(settings: Settings) -> int:
     """Run the operator until it is told to stop; the process's exit code."""
     logs.configure(settings.log_format, settings.log_level)
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - faster, and not there on every platform
     except ImportError:
         loop_factory = None
     else:
@@ -103,6 +105,8 @@ class Operator:
         self.synced = False
         self.stopping = asyncio.Event()
         self.behind: list[str] = []
+        self._kopf_stop = asyncio.Event()
+        self._term: int | None = None
 
     def _cluster_event(self, gvk: Any, kind: str, before: Any, after: Any) -> None:
         self.engine.cluster_event(gvk, kind, before, after)
@@ -169,6 +173,7 @@ class Operator:
                 await self.leader.stop()
             await self.events.stop(1.0)
             self._kopf_stop.set()
+            await self.engine.context.clusters.stop()
             await self.cluster.stop()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(door, 1.5)
@@ -176,11 +181,24 @@ class Operator:
             log.info("stopped")
 
     async def _door(self) -> None:
-        """Kopf, as far as we use it: the watches of our own kinds."""
-        registry = handlers.registry(self.engine.seen)
+        """The watches of our own kinds, opened anew whenever Kopf gives them up: it does so over a mere error event."""
+        while True:
+            try:
+                await self._watch_ours()
+            except Exception as error:
+                if self._kopf_stop.is_set():
+                    return
+                log.warning("the watch of our own kinds ended (%s: %s); opening it anew", type(error).__name__, error)
+                await asyncio.sleep(DOOR_PAUSE)
+            else:
+                # Told to stop: by us, or by a signal that came before we had taken them back.
+                self.stopping.set()
+                return
+
+    async def _watch_ours(self) -> None:
+        """Kopf, as far as we use it. It takes SIGTERM for itself when it starts; that is taken back."""
+        registry = handlers.registry(self.engine.seen, on_startup=self._catch_signals)
         handlers.login(registry, self.config)
-        self._kopf_stop = asyncio.Event()
-        self._kopf_ready = asyncio.Event()
         namespaces = self.settings.namespaces
         await kopf.operator(
             registry=registry,
@@ -189,7 +207,6 @@ class Operator:
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=self._kopf_stop,
-            ready_flag=self._kopf_ready,
         )
 
     async def _fill_caches(self) -> None:
@@ -210,6 +227,7 @@ class Operator:
             except ApiError as error:
                 log.warning("our own kinds can't be listed: %s; are the CRDs installed?", error)
             await asyncio.sleep(0.2)
+        await self.engine.connect()
         self.synced = True
         log.info("caches are filled: %d resources", len(self.engine.store))
 
@@ -227,17 +245,22 @@ class Operator:
         self.leader.start()
 
     def _started(self) -> None:
+        term = self.leader.transitions if self.leader is not None else 0
+        if self._term is not None and term > self._term + 1:
+            # Another has led meanwhile. Only a new process is sure to remember nothing that the other has changed.
+            log.error("another has led meanwhile; stopping, to be started anew")
+            self.stopping.set()
+            return
         log.info("leading: reconciling %d resources", len(self.engine.store))
+        self._term = term
         self.leading = True
         self.engine.lead()
 
     async def _stopped(self) -> None:
         self.leading = False
         if not self.stopping.is_set():
-            # What is in flight may still write. Only a new process is sure to know nothing that another has changed.
-            log.error("leadership lost; stopping, to be started anew")
-            self.engine.queue.pause()
-            self.stopping.set()
+            log.warning("leadership lost: nothing is written until it is regained")
+            await self.engine.rest()
 
     async def _audit_forever(self) -> None:
         while True:
@@ -274,7 +297,7 @@ class Operator:
 
     def _count_resources(self) -> dict[tuple[str, bool], int]:
         out: dict[tuple[str, bool], int] = {}
-        for key in self.engine.store.keys():
+        for key in self.engine.store.keys(None):
             body = self.engine.store.body(key) or {}
             ready = any(
                 entry.get("type") == ConditionType.READY and entry.get("status") == "True"

@@ -20,6 +20,7 @@ from homeport.api.conditions import Reason
 from homeport.api.labels import OwnerKey
 from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.engine.clusters import Clusters
 from homeport.outcome import Outcome, Stalled, Transient, Wait
 from homeport.plan.diff import stamped
 from homeport.plan.types import Change, Child, Manifest, Verb
@@ -41,11 +42,11 @@ class Applied:
     drift: int = 0
 
 
-class NameTaken(Exception):
+class NameTaken(Exception):  # noqa: N818 - the word of the condition that it becomes
     """An object of that name exists and isn't ours."""
 
 
-async def apply(owner: OwnerKey, steps: Sequence[Change], cluster: Cluster) -> Applied:
+async def apply(owner: OwnerKey, steps: Sequence[Change], clusters: Clusters) -> Applied:
     """Take ``steps`` in their order. A step that fails doesn't stop those of other components."""
     result = Applied()
     broken: set[tuple[str, str]] = set()
@@ -55,7 +56,7 @@ async def apply(owner: OwnerKey, steps: Sequence[Change], cluster: Cluster) -> A
         if part in broken:
             continue
         try:
-            await _step(owner, change, cluster, result)
+            await _step(owner, change, clusters, result)
         except errors.ApiError as error:
             broken.add(part)
             result.problems.append(explain(error, change))
@@ -65,16 +66,16 @@ async def apply(owner: OwnerKey, steps: Sequence[Change], cluster: Cluster) -> A
     return result
 
 
-async def _step(owner: OwnerKey, change: Change, cluster: Cluster, result: Applied) -> None:
-    key = (change.cluster, change.id)
+async def _step(owner: OwnerKey, change: Change, clusters: Clusters, result: Applied) -> None:
+    key, cluster, home = (change.cluster, change.id), clusters[change.cluster], clusters.home
     if change.verb is Verb.DELETE:
         await delete(change, cluster)
         result.removed.add(key)
     elif change.verb is Verb.CREATE:
-        await _create(change, cluster)
+        await _create(change, cluster, home)
         result.written.add(key)
     elif change.verb is Verb.UPDATE:
-        await _update(owner, change, cluster)
+        await _update(owner, change, cluster, home)
         result.written.add(key)
         result.drift += change.drift
     elif change.verb is Verb.REPLACE:
@@ -96,7 +97,7 @@ async def delete(change: Change, cluster: Cluster, propagation: Any = "Backgroun
     cluster.expects_gone(metadata["uid"])
 
 
-async def _create(change: Change, cluster: Cluster) -> None:
+async def _create(change: Change, cluster: Cluster, home: Cluster) -> None:
     child = change.child
     assert child is not None
     gvk = types.gvk_of(child.manifest)
@@ -107,7 +108,7 @@ async def _create(change: Change, cluster: Cluster) -> None:
             f"{change.id.shown} exists and isn't Homeport's; rename the component, set spec.namePrefix, "
             "or remove that object"
         )
-    body = await _body(child, None, cluster)
+    body = await _body(child, None, home)
     found = await cluster.client.apply(gvk, namespace, name, body, force=False)
     if child.scale_to is not None:
         scale = _scale(body, child.scale_to)
@@ -115,7 +116,7 @@ async def _create(change: Change, cluster: Cluster) -> None:
     cluster.expects(gvk, namespace, name, found["metadata"]["resourceVersion"])
 
 
-async def _update(owner: OwnerKey, change: Change, cluster: Cluster) -> None:
+async def _update(owner: OwnerKey, change: Change, cluster: Cluster, home: Cluster) -> None:
     child = change.child
     assert child is not None and change.live is not None
     gvk = types.gvk_of(child.manifest)
@@ -124,7 +125,7 @@ async def _update(owner: OwnerKey, change: Change, cluster: Cluster) -> None:
     live: Mapping[str, Any] | None = change.live
     for attempt in range(TRIES):
         assert live is not None
-        body = await _body(child, live, cluster)
+        body = await _body(child, live, home)
         body["metadata"] = {**body["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
         try:
             if child.scale_to is not None and _needs_handover(live, child.scale_to):
@@ -138,7 +139,7 @@ async def _update(owner: OwnerKey, change: Change, cluster: Cluster) -> None:
                 raise
             live = await cluster.client.get(gvk, namespace, name)
             if live is None:
-                await _create(change, cluster)
+                await _create(change, cluster, home)
                 return
             holder = labels.owner_of(live)
             if holder != owner:
@@ -164,14 +165,17 @@ def _scale(body: Manifest, replicas: int) -> Manifest:
     }
 
 
-async def _body(child: Child, live: Mapping[str, Any] | None, cluster: Cluster) -> Manifest:
-    """What is sent: the manifest with its digest, and a Secret's data, which no plan ever holds."""
+async def _body(child: Child, live: Mapping[str, Any] | None, home: Cluster) -> Manifest:
+    """What is sent: the manifest with its digest, and a Secret's data, which no plan ever holds.
+
+    Secrets are copied from this cluster (``home``), wherever they go.
+    """
     manifest, _ = stamped(marked(child))
     if child.generate is not None:
         return {**manifest, "data": generated(child.generate, live)}
     if child.copy_of is not None:
         namespace, name = child.copy_of
-        source = await cluster.client.get(types.SECRET, namespace, name)
+        source = await home.client.get(types.SECRET, namespace, name)
         if source is None:
             raise errors.NotFound(404, "NotFound", f"Secret {name} doesn't exist in namespace {namespace}")
         return {**manifest, "data": source.get("data") or {}, "type": source.get("type") or "Opaque"}

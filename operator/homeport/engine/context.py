@@ -14,6 +14,7 @@ from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.engine.claims import Claims
+from homeport.engine.clusters import Clusters
 from homeport.engine.observe import Readers
 from homeport.engine.store import Store
 from homeport.plan.world import ChildKey
@@ -67,6 +68,16 @@ class Context:
     """The resourceVersion that our last write to a resource was answered with."""
     activity: dict[str, deque[Mapping[str, Any]]] = field(default_factory=dict)
     """By project: changes that its log doesn't have yet."""
+    elsewhere: Callable[..., None] = lambda gvk, kind, before, after: None
+    """Told of every change in another cluster."""
+    clusters: Clusters = field(init=False)
+    """All clusters that environments live in, ``cluster`` (this one) among them."""
+
+    def _heard(self, gvk: Any, kind: str, before: Any, after: Any) -> None:
+        self.elsewhere(gvk, kind, before, after)
+
+    def __post_init__(self) -> None:
+        self.clusters = Clusters(self.cluster, self._heard, self.enqueue)
 
     async def apply_self(self, resource: Resource[Any], metadata: Mapping[str, Any]) -> None:
         """Server-side apply on a resource of ours: its finalizer, or nothing, which takes it off."""

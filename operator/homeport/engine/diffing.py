@@ -32,7 +32,7 @@ async def changes(
 
 
 async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context) -> tuple[Change, bool]:
-    cluster = context.cluster
+    cluster = context.clusters[child.cluster]
     key: ChildKey = (child.cluster, child.id)
     gvk = types.gvk_of(child.manifest)
     namespace, name = key[1].namespace or None, key[1].name
@@ -40,16 +40,16 @@ async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context)
     if found is None:
         found = cluster.get(gvk, namespace, name)
         if found is not None and cluster.is_going(found["metadata"]["uid"]):
-            return Change(Verb.NOTHING, child.id, "being deleted", child, found), True
+            return Change(Verb.NOTHING, child.id, "being deleted", child, found, cluster=child.cluster), True
     if cluster.is_stale(gvk, namespace, name):
-        return Change(Verb.NOTHING, child.id, "written just now", child, found), True
+        return Change(Verb.NOTHING, child.id, "written just now", child, found, cluster=child.cluster), True
     manifest, wanted = stamped(marked(child))
     if found is not None:
         version = str(found["metadata"]["resourceVersion"])
         if context.in_step.get(key) == (wanted, version):
             return Change(Verb.NOTHING, child.id, "", child, found, cluster=child.cluster), False
         if found["metadata"].get("deletionTimestamp"):
-            return Change(Verb.NOTHING, child.id, "being deleted", child, found), True
+            return Change(Verb.NOTHING, child.id, "being deleted", child, found, cluster=child.cluster), True
     change = compare(child, manifest, wanted, found)
     if change.verb is Verb.NOTHING and child.copy_of is not None and await _copy_differs(child, found, context):
         change = Change(Verb.UPDATE, child.id, "the copy differs", child, found, ("data",), drift=True)

@@ -21,11 +21,13 @@ from homeport.engine import activity, triggers
 from homeport.engine.context import Context, utc_now
 from homeport.engine.queue import RESYNC, USER, Queue, QueueClosed
 from homeport.engine.reconcile import reconcile
+from homeport.engine.report import kept_fields
 from homeport.engine.report import write as write_status
 from homeport.engine.status import timestamp
 from homeport.engine.store import Store, key_of
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
 from homeport.plan import application as application_plan
+from homeport.plan import environment as environment_plan
 from homeport.plan.types import Child
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Engine:
             notify=notify or (lambda resource, reason, message, warning: None),
             clock=clock,
             drift_mended=on_drift,
+            elsewhere=self.cluster_event,
         )
         self._concurrency = concurrency
         self._resync = resync
@@ -87,6 +90,8 @@ class Engine:
         if not self._selects(body):
             return
         key = key_of(body)
+        before: Body | None
+        after: Body | None
         if gone:
             before, after = self.store.remove(key) or body, None
         else:
@@ -109,7 +114,7 @@ class Engine:
     def lead(self) -> None:
         """Begin to work: this process is the leader now. Every key is looked at once; claims are known before."""
         self._seed_claims()
-        for key in self.store.keys():
+        for key in self.store.keys(None):
             self.queue.add(key, RESYNC)
         for owner in self._orphans():
             self.queue.add(owner, RESYNC)
@@ -117,13 +122,14 @@ class Engine:
 
     def _seed_claims(self) -> None:
         """Hosts that are served already stay with who serves them, whoever is looked at first."""
-        for ingress in self.cluster.children_of(types.INGRESS):
-            owner = labels.owner_of(ingress)
-            body = self.store.body(owner) if owner is not None else None
-            if owner is not None and body is not None:
-                created = str(body["metadata"].get("creationTimestamp", ""))
-                claimed = application_plan.claims([Child(dict(ingress))])
-                self.context.claims.register(owner, created, [*self.context.claims.of(owner), *claimed])
+        for reference, cluster in self.context.clusters.connected():
+            for ingress in cluster.children_of(types.INGRESS):
+                owner = labels.owner_of(ingress)
+                body = self.store.body(owner) if owner is not None else None
+                if owner is not None and body is not None:
+                    created = str(body["metadata"].get("creationTimestamp", ""))
+                    claimed = application_plan.claims([Child(dict(ingress), cluster=reference)])
+                    self.context.claims.register(owner, created, [*self.context.claims.of(owner), *claimed])
 
     def _orphans(self) -> set[OwnerKey]:
         """Owners of children whose resource is gone: its finalizer was taken off by force while we were away."""
@@ -142,11 +148,28 @@ class Engine:
                     owners.add(owner)
         return owners
 
+    async def connect(self, seconds: float = 20.0) -> None:
+        """Reach the other clusters that environments live in, so that a restart doesn't take them for gone."""
+        for key in self.store.keys("Environment"):
+            resource, error = self.store.look(key)
+            if resource is not None and error is None:
+                self.context.clusters.ensure(environment_plan.cluster_of(resource), key)
+        await self.context.clusters.settle(seconds)
+
     def start(self) -> None:
         """Start the workers; they wait until ``lead``."""
         self._workers = [
             asyncio.create_task(self._work(), name=f"worker-{number}") for number in range(self._concurrency)
         ]
+
+    async def rest(self) -> None:
+        """Stop to lead: nothing is handed out, and what is in flight is broken off. ``lead`` takes it up again."""
+        self.queue.pause()
+        workers, self._workers = self._workers, []
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self.start()
 
     async def stop(self, grace: float = 8.0) -> None:
         """Hand out nothing more, and give what is in flight ``grace`` seconds to finish."""
@@ -208,8 +231,6 @@ class Engine:
             log.warning("%s: the status can't be written: %s", key, error)
 
     async def _report(self, resource: Resource[Any], outcome: Outcome) -> None:
-        from homeport.engine.report import kept_fields
-
         fields, entries = kept_fields(resource)
         await write_status(resource, fields, outcome, self.context, inventory=entries)
 
@@ -270,9 +291,12 @@ class Engine:
             del self.context.readers[name]
 
     def _has(self, key: Any) -> bool:
-        _, found = key
+        reference, found = key
         gvk = next((g for g in types.KINDS if g.kind == found.kind and g.group == found.group), None)
-        return gvk is not None and self.cluster.get(gvk, found.namespace or None, found.name) is not None
+        cluster = self.context.clusters.get(reference)
+        if gvk is None or cluster is None:
+            return False
+        return cluster.get(gvk, found.namespace or None, found.name) is not None
 
 
 def _newer(one: str, other: str) -> bool:

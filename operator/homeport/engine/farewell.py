@@ -23,7 +23,7 @@ LOOK_AGAIN = 2.0
 
 async def absent(key: OwnerKey, context: Context) -> Outcome:
     """The resource is gone. What it made should be too: if its finalizer was taken off by force, mend that now."""
-    live = observe.children(context.cluster, key)
+    live = observe.children(context.clusters, key)
     if live and key.kind != "Environment":
         await _remove(key, live, context)
     context.forget(key)
@@ -42,7 +42,7 @@ async def deleted(resource: Resource[Any], context: Context) -> Outcome:
         outcome = await _application(resource, context)
     if not isinstance(outcome, Ok):
         fields, entries = report.kept_fields(resource)
-        live = observe.children(context.cluster, resource.key)
+        live = observe.children(context.clusters, resource.key)
         left = {str(key[1]) for key in live}
         await report.write(
             resource, fields, outcome, context, inventory=[entry for entry in entries if entry["id"] in left]
@@ -60,7 +60,7 @@ async def _remove(key: OwnerKey, live: dict[ChildKey, Live], context: Context, k
         return Ok()
     steps = [policy.removal(child, found) for child, found in live.items()]
     going = [step for step in steps if step.verb is Verb.DELETE]
-    applied = await apply.apply(key, going, context.cluster)
+    applied = await apply.apply(key, going, context.clusters)
     if applied.problems:
         return worst(applied.problems)
     still = [step for step in going if _is_there(step, context)]
@@ -73,22 +73,34 @@ async def _remove(key: OwnerKey, live: dict[ChildKey, Live], context: Context, k
 
 
 def _is_there(step: Change, context: Context) -> bool:
-    gvk = types.gvk_of(step.live or {})
-    found = context.cluster.get(gvk, step.id.namespace or None, step.id.name)
-    return found is not None and not context.cluster.is_going(found["metadata"]["uid"])
+    cluster, gvk = context.clusters[step.cluster], types.gvk_of(step.live or {})
+    found = cluster.get(gvk, step.id.namespace or None, step.id.name)
+    return found is not None and not cluster.is_going(found["metadata"]["uid"])
 
 
 async def _application(resource: Resource[Any], context: Context) -> Outcome:
-    live = observe.children(context.cluster, resource.key)
+    for env in context.store.valid("Environment", resource.namespace):
+        # What can't be seen can't be removed: wait for the cluster rather than leave orphans in it.
+        unreachable = context.clusters.ensure(environment_plan.cluster_of(env), resource.key)
+        if unreachable is not None and _was_in(resource, env.name):
+            return unreachable
+    live = observe.children(context.clusters, resource.key)
     retain = (resource.raw_spec or {}).get("deletionPolicy") == "Retain"
     return await _remove(resource.key, live, context, keep_all=retain)
+
+
+def _was_in(resource: Resource[Any], environment: str) -> bool:
+    entries = (resource.status.get("inventory") or {}).get("entries") or ()
+    return any(entry.get("environment") == environment for entry in entries)
 
 
 async def _environment(resource: Resource[Any], context: Context) -> Outcome:
     """Applications leave first; then what guards the namespace; then the namespace, unless it holds what is kept."""
     if resource.spec is None or resource.spec.template or resource.spec.runtime != "Kubernetes":
         return Ok()
-    world = observe.environment(resource, context.store, context.cluster, context.readers, context.now())
+    world = observe.environment(resource, context.store, context.clusters, context.readers, context.now())
+    if world.unreachable is not None:
+        return world.unreachable if resource.status.get("namespace") else Ok()
     if world.tenants:
         for name in world.tenants:
             context.enqueue(OwnerKey("Application", resource.namespace, name))
@@ -97,13 +109,13 @@ async def _environment(resource: Resource[Any], context: Context) -> Outcome:
     ours = world.namespace is not None and environment_plan.is_ours(world.namespace, resource)
     claims: list[str] = []
     if ours:
-        claims = await observe.retained_claims(context.cluster, namespace)
+        claims = await observe.retained_claims(context.clusters[world.cluster], namespace)
         retains = environment_plan.place_of(resource, False).retains
         if claims and not retains and not _confirmed(resource):
             return Stalled(
                 Reason.CONFIRMATION_REQUIRED,
-                f"deleting {resource.name} would lose the volumes {', '.join(claims[:5])}; to go on, set the annotation "
-                f"{labels.CONFIRM_DELETE}: {resource.name}, or write deletionPolicy: Retain to keep them",
+                f"deleting {resource.name} would lose the volumes {', '.join(claims[:5])}; to go on, set "
+                f"the annotation {labels.CONFIRM_DELETE}: {resource.name}, or write deletionPolicy: Retain to keep them",
             )
         if not retains:
             claims = []
@@ -139,7 +151,7 @@ async def _project(resource: Resource[Any], context: Context) -> Outcome:
                 return Stalled(Reason.CONFIRMATION_REQUIRED, f"{key.kind} {key.name}: {error}")
         names = ", ".join(f"{key.kind} {key.name}" for key in held[:5])
         return Wait(Reason.TERMINATING, f"removing {names}", LOOK_AGAIN)
-    live = observe.children(context.cluster, resource.key)
+    live = observe.children(context.clusters, resource.key)
     outcome = await _remove(resource.key, live, context)
     if isinstance(outcome, Ok) and resource.name == resource.namespace:
         await _unmark(resource, context)

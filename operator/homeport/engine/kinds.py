@@ -47,7 +47,7 @@ class ApplicationKind:
     def observe(self, resource: Resource[Any], context: Context) -> ApplicationWorld:
         """Environments, children, Pods, and what others claim."""
         return observe.application(
-            resource, context.store, context.cluster, context.readers, context.claims, context.now()
+            resource, context.store, context.clusters, context.readers, context.claims, context.now()
         )
 
     def desired(self, resource: Resource[Any], world: ApplicationWorld, context: Context) -> Desired:
@@ -74,7 +74,7 @@ class EnvironmentKind:
 
     def observe(self, resource: Resource[Any], context: Context) -> EnvironmentWorld:
         """The project, siblings, namespace and Secrets."""
-        return observe.environment(resource, context.store, context.cluster, context.readers, context.now())
+        return observe.environment(resource, context.store, context.clusters, context.readers, context.now())
 
     def desired(self, resource: Resource[Any], world: EnvironmentWorld, context: Context) -> Desired:
         """The namespace and what guards it."""
@@ -98,7 +98,7 @@ class ProjectKind:
     def observe(self, resource: Resource[Any], context: Context) -> ProjectWorld:
         """Environments, applications and what changed in them."""
         activity = context.activity_of(resource.namespace)
-        return observe.project(resource, context.store, context.cluster, activity, context.now())
+        return observe.project(resource, context.store, context.clusters, activity, context.now())
 
     def desired(self, resource: Resource[Any], world: ProjectWorld, context: Context) -> Desired:
         """Members' rights."""

@@ -86,6 +86,11 @@ class Leader:
         """Who holds the Lease, as last seen; "" for nobody."""
         return str(self._observed.spec.get("holderIdentity") or "") if self._observed is not None else ""
 
+    @property
+    def transitions(self) -> int:
+        """How often the Lease has changed hands, as last seen; giving it back and taking it again counts as one."""
+        return int(self._observed.spec.get("leaseTransitions") or 0) if self._observed is not None else 0
+
     def start(self) -> None:
         """Run in a task of its own."""
         self._task = asyncio.create_task(self.run(), name="leader election")

@@ -16,6 +16,7 @@ from homeport.api.resource import InvalidSpec, Resource
 from homeport.drivers.kubernetes import types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.engine.claims import Claims
+from homeport.engine.clusters import Clusters
 from homeport.engine.store import Store
 from homeport.outcome import Stalled, Wait
 from homeport.plan import environment as environment_plan
@@ -67,12 +68,13 @@ class SeenVersions(Mapping[tuple[str, str], str]):
         return len(self.asked)
 
 
-def children(cluster: Cluster, owner: OwnerKey) -> dict[ChildKey, Live]:
-    """What is there of an owner's objects; those that we deleted just now are as good as gone."""
+def children(clusters: Clusters, owner: OwnerKey) -> dict[ChildKey, Live]:
+    """What is there of an owner's objects, wherever; those that we deleted just now are as good as gone."""
     out: dict[ChildKey, Live] = {}
-    for found in cluster.children(owner):
-        if not cluster.is_going(found["metadata"]["uid"]):
-            out["", object_id(found)] = found
+    for reference, cluster in clusters.connected():
+        for found in cluster.children(owner):
+            if not cluster.is_going(found["metadata"]["uid"]):
+                out[reference, object_id(found)] = found
     return out
 
 
@@ -87,29 +89,33 @@ def project_of(store: Store, namespace: str) -> Resource[ProjectSpec] | None:
 def application(
     app: Resource[ApplicationSpec],
     store: Store,
-    cluster: Cluster,
+    clusters: Clusters,
     readers: Readers,
     claims: Claims,
     now: datetime,
 ) -> ApplicationWorld:
     """What an Application's plan depends on."""
-    places, missing = _places(app, store)
+    places, missing = _places(app, store, clusters)
     pods: dict[tuple[str, str], list[Live]] = {}
-    for pod in cluster.pods(app.namespace, app.name):
-        found = pod["metadata"]["labels"]
-        pods.setdefault((found.get(labels.ENVIRONMENT, ""), found.get(labels.COMPONENT, "")), []).append(pod)
+    for cluster in {place.cluster: clusters[place.cluster] for place in places}.values():
+        for pod in cluster.pods(app.namespace, app.name):
+            found = pod["metadata"]["labels"]
+            pods.setdefault((found.get(labels.ENVIRONMENT, ""), found.get(labels.COMPONENT, "")), []).append(pod)
     return ApplicationWorld(
         now=now,
         places=places,
         missing=missing,
-        live=children(cluster, app.key),
-        versions={place.name: Versions(SeenVersions(cluster, place.namespace, app.key, readers)) for place in places},
+        live=children(clusters, app.key),
+        versions={
+            place.name: Versions(SeenVersions(clusters[place.cluster], place.namespace, app.key, readers))
+            for place in places
+        },
         pods=pods,
         hosts_taken=claims.held_against(app.key, app.created),
     )
 
 
-def _places(app: Resource[ApplicationSpec], store: Store) -> tuple[list[Place], list[Missing]]:
+def _places(app: Resource[ApplicationSpec], store: Store, clusters: Clusters) -> tuple[list[Place], list[Missing]]:
     project = project_of(store, app.namespace)
     if project is None:
         text = (
@@ -143,8 +149,11 @@ def _places(app: Resource[ApplicationSpec], store: Store) -> tuple[list[Place], 
         elif env.status.get("namespace") != environment_plan.namespace_of(env):
             text = f"Environment {name} isn't set up yet{_why(env)}"
             missing.append(Missing(name, Wait(Reason.DEPENDENCY_NOT_READY, text)))
+        elif (unreachable := clusters.ensure(environment_plan.cluster_of(env), app.key)) is not None:
+            missing.append(Missing(name, unreachable))
         else:
-            places.append(environment_plan.place_of(env, project.spec.archived))
+            cluster = clusters.identity(environment_plan.cluster_of(env))
+            places.append(environment_plan.place_of(env, project.spec.archived, cluster))
     return places, missing
 
 
@@ -156,11 +165,18 @@ def _why(env: Resource[EnvironmentSpec]) -> str:
 
 
 def environment(
-    env: Resource[EnvironmentSpec], store: Store, cluster: Cluster, readers: Readers, now: datetime
+    env: Resource[EnvironmentSpec], store: Store, clusters: Clusters, readers: Readers, now: datetime
 ) -> EnvironmentWorld:
     """What an Environment's plan depends on."""
     sources = {secret.from_ or secret.name for secret in env.spec.secrets or ()}
-    versions = SeenVersions(cluster, env.namespace, env.key, readers)
+    home, reference = clusters.home, environment_plan.cluster_of(env)
+    versions = SeenVersions(home, env.namespace, env.key, readers)
+    unreachable = clusters.ensure(reference, env.key)
+    identity = clusters.identity(reference) if unreachable is None else ""
+    cluster = clusters[identity] if unreachable is None else None
+    if reference:
+        # Listen for the kubeconfig's Secret: a new one leads to a new connection.
+        versions.get(("Secret", reference.split("/")[1]))
     siblings = [other for other in store.valid("Environment", env.namespace) if other.deleted_at is None]
     namespace = environment_plan.namespace_of(env)
     return EnvironmentWorld(
@@ -168,12 +184,14 @@ def environment(
         project=project_of(store, env.namespace),
         siblings=siblings,
         applications=list(store.valid("Application", env.namespace)),
-        live=children(cluster, env.key),
-        namespace=cluster.get(types.NAMESPACE, None, namespace),
-        project_namespace=cluster.get(types.NAMESPACE, None, env.namespace),
+        live=children(clusters, env.key),
+        namespace=cluster.get(types.NAMESPACE, None, namespace) if cluster is not None else None,
+        project_namespace=home.get(types.NAMESPACE, None, env.namespace),
         secrets={name: found for name in sources if (found := versions.get(("Secret", name))) is not None},
-        private=_private(env, siblings, cluster, sources),
-        tenants=_tenants(env, namespace, store, cluster),
+        private=_private(env, siblings, home, sources),
+        tenants=_tenants(env, namespace, store, cluster) if cluster is not None else (),
+        cluster=identity,
+        unreachable=unreachable,
     )
 
 
@@ -218,7 +236,7 @@ async def retained_claims(cluster: Cluster, namespace: str) -> list[str]:
 def project(
     resource: Resource[ProjectSpec],
     store: Store,
-    cluster: Cluster,
+    clusters: Clusters,
     activity: list[Mapping[str, Any]],
     now: datetime,
 ) -> ProjectWorld:
@@ -227,8 +245,8 @@ def project(
         now=now,
         environments=list(store.valid("Environment", resource.namespace)),
         applications=list(store.valid("Application", resource.namespace)),
-        live=children(cluster, resource.key),
-        namespace=cluster.get(types.NAMESPACE, None, resource.namespace),
+        live=children(clusters, resource.key),
+        namespace=clusters.home.get(types.NAMESPACE, None, resource.namespace),
         activity=activity,
         invalid=[
             *store.invalid("Environment", resource.namespace),

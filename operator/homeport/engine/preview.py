@@ -71,10 +71,16 @@ async def preview(client: Api, bodies: Sequence[Body], timeout: float = 60.0) ->
 
 
 def _as_applied(body: Body, store: Store) -> Body:
-    """``body`` as the API server would have it after an apply: a new spec under the metadata and status that are there."""
+    """``body`` as the API server would have it after an apply: a new spec under the metadata and status it has."""
     known = store.body(key_of(body))
     if known is None:
-        metadata = {"uid": "", "generation": 1, "creationTimestamp": _STARTED, "resourceVersion": "0", **body["metadata"]}
+        metadata = {
+            "uid": "",
+            "generation": 1,
+            "creationTimestamp": _STARTED,
+            "resourceVersion": "0",
+            **body["metadata"],
+        }
         return {**body, "metadata": metadata}
     old, new = known["metadata"], body["metadata"]
     metadata = {

@@ -37,7 +37,7 @@ async def reconcile(key: OwnerKey, context: Context) -> Outcome:
     await hold(resource, context)
 
     plan = await preview(resource, context)
-    applied = await apply.apply(resource.key, plan.decision.steps, context.cluster)
+    applied = await apply.apply(resource.key, plan.decision.steps, context.clusters)
     context.drift_mended(resource.kind, applied.drift)
     result = Report(
         changes=plan.changes,

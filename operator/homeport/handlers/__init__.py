@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -23,16 +24,33 @@ class Seen(Protocol):
         """Must not block and must not raise."""
 
 
-def registry(seen: Seen) -> kopf.OperatorRegistry:
-    """A registry with one event handler per kind. Change handlers aren't used: they hang on edges (docs/decisions/002)."""
+class Backoffs:
+    """Seconds between tries of Kopf's own requests, without end: an outage may take as long as it takes."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5, 1.0)
+        while True:
+            yield random.uniform(1.5, 2.5)  # noqa: S311 - spreads load, guards nothing
+
+
+def registry(seen: Seen, on_startup: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
+    """A registry with one event handler per kind. Change handlers aren't used: they hang on edges (docs/decisions/002).
+
+    ``on_startup`` is called once Kopf has set itself up.
+    """
     handlers = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=handlers, id="startup")  # type: ignore[arg-type]
+    async def startup(**_: Any) -> None:
+        on_startup()
+
     for kind in KINDS:
         _watch(handlers, kind.plural, seen)
     return handlers
 
 
 def _watch(handlers: kopf.OperatorRegistry, plural: str, seen: Seen) -> None:
-    @kopf.on.event(labels.GROUP, labels.VERSION, plural, registry=handlers, id=plural)  # type: ignore[arg-type]
+    @kopf.on.event(labels.GROUP, labels.VERSION, plural, registry=handlers, id=plural)
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:
         seen(event["object"], gone=event["type"] == "DELETED")
 
@@ -40,7 +58,7 @@ def _watch(handlers: kopf.OperatorRegistry, plural: str, seen: Seen) -> None:
 def login(handlers: kopf.OperatorRegistry, config: ClientConfig) -> None:
     """Have Kopf use the very credentials that our own client uses, TLS included."""
 
-    @kopf.on.login(registry=handlers, id="homeport")  # type: ignore[arg-type]
+    @kopf.on.login(registry=handlers, id="homeport")
     async def on_login(**_: Any) -> kopf.AiohttpSession:
         token = config.bearer()
         session = aiohttp.ClientSession(
@@ -63,6 +81,9 @@ def settings(shard: str | None = None) -> kopf.OperatorSettings:
     out.watching.client_timeout = 320
     out.watching.connect_timeout = 10
     out.watching.reconnect_backoff = 0.2
+    out.networking.error_backoffs = Backoffs()
+    out.networking.request_timeout = 60
+    out.networking.connect_timeout = 10
     out.batching.worker_limit = None
     # A worker per object lives this long after its last event; a short life keeps thousands of objects cheap.
     out.batching.idle_timeout = 0.2

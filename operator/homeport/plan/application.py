@@ -8,7 +8,7 @@ from typing import Any
 from homeport.api.application import ApplicationSpec
 from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.resource import InvalidSpec, Resource
-from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
+from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait, worst
 from homeport.plan import render
 from homeport.plan.health import HEALTHY, REPORTING_KINDS, Verdict, pod_trouble, verdict
 from homeport.plan.types import Change, Child, ObjectId, Phase, Place, Verb, Versions
@@ -32,7 +32,7 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     children: list[Child] = []
     claimed: list[tuple[str, str, str]] = []
     needs: dict[tuple[str, str], tuple[str, ...]] = {}
-    complete = not any(isinstance(missing.outcome, Wait) for missing in world.missing)
+    complete = not any(isinstance(missing.outcome, Wait | Transient) for missing in world.missing)
     for place in world.places:
         try:
             rendered = render.render(app, place, world.versions.get(place.name, Versions()), done_jobs(app))
@@ -52,7 +52,7 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
 
 def claims(children: Sequence[Child]) -> list[tuple[str, str, str]]:
     """The (cluster, host, path) that the Ingresses among ``children`` claim."""
-    out = []
+    out: list[tuple[str, str, str]] = []
     for child in children:
         if child.manifest["kind"] != "Ingress":
             continue

@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import orjson
+
 from homeport.api import labels
 from homeport.plan.types import Change, Child, Manifest, Verb
 
@@ -74,8 +76,6 @@ def quantity(value: Any) -> Decimal | None:
 
 def digest(manifest: Mapping[str, Any]) -> str:
     """A short digest of everything that a manifest declares, the same for equal manifests in any key order."""
-    import orjson
-
     return hashlib.sha256(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)).hexdigest()[:20]
 
 

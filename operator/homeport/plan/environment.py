@@ -31,9 +31,16 @@ def namespace_of(env: Env) -> str:
     return (place.namespace if place else None) or f"{env.namespace}-{env.name}"
 
 
-def place_of(env: Env, archived: bool) -> Place:
-    """The environment as an Application's rendering needs it."""
-    return Place(env.namespace, env.name, namespace_of(env), env.spec, archived)
+def cluster_of(env: Env) -> str:
+    """The reference to the cluster that it is in: ``<namespace>/<secret>/<key>`` of its kubeconfig, or empty."""
+    place = env.spec.kubernetes
+    ref = place.kubeconfig_secret_ref if place is not None else None
+    return f"{env.namespace}/{ref.name}/{ref.key}" if ref is not None else ""
+
+
+def place_of(env: Env, archived: bool, cluster: str = "") -> Place:
+    """The environment as an Application's rendering needs it; ``cluster`` is the identity of where it is."""
+    return Place(env.namespace, env.name, namespace_of(env), env.spec, archived, cluster)
 
 
 def is_ours(namespace: Live, env: Env) -> bool:
@@ -60,17 +67,17 @@ def desired(env: Env, world: EnvironmentWorld) -> Desired:
     if env.spec.template:
         return Desired()
     assert world.project is not None
-    namespace = namespace_of(env)
+    namespace, cluster = namespace_of(env), world.cluster
     children: list[Child] = []
     if world.namespace is None or is_ours(world.namespace, env):
-        children.append(Child(_namespace(env, namespace), env.name))
+        children.append(Child(_namespace(env, namespace), env.name, cluster=cluster))
     if env.spec.isolation == "Strict":
-        children.extend(Child(policy, env.name) for policy in _isolation(env, namespace))
+        children.extend(Child(policy, env.name, cluster=cluster) for policy in _isolation(env, namespace))
     if env.spec.quota is not None:
-        children.append(Child(_quota(env, namespace, env.spec.quota), env.name))
+        children.append(Child(_quota(env, namespace, env.spec.quota), env.name, cluster=cluster))
     members = world.project.spec.members or ()
     children.extend(
-        Child(binding, env.name)
+        Child(binding, env.name, cluster=cluster)
         for binding in role_bindings(
             env.key, env.namespace, namespace, members, env.spec.tier == "Production", env.name
         )
@@ -90,7 +97,7 @@ def desired(env: Env, world: EnvironmentWorld) -> Desired:
                 )
             )
         else:
-            children.append(_copy(env, namespace, secret.name, source, world.secrets[source]))
+            children.append(_copy(env, (cluster, namespace), secret.name, source, world.secrets[source]))
     return Desired(tuple(children), tuple(problems), complete=not problems)
 
 
@@ -99,15 +106,13 @@ def _obstacle(env: Env, world: EnvironmentWorld) -> Outcome | None:
     if world.project is None:
         return Wait(
             Reason.DEPENDENCY_NOT_READY,
-            f"Project {env.namespace} doesn't exist in namespace {env.namespace}; create it, and this goes on by itself",
+            f"Project {env.namespace} doesn't exist in namespace {env.namespace}; "
+            "create it, and this goes on by itself",
         )
     if env.spec.runtime == "Proxmox":
         return Stalled(Reason.INVALID_SPEC, "this version carries out runtime: Kubernetes only; Proxmox is to come")
-    if env.spec.kubernetes is not None and env.spec.kubernetes.kubeconfig_secret_ref is not None:
-        return Stalled(
-            Reason.INVALID_SPEC,
-            "this version carries out environments of its own cluster; leave kubeconfigSecretRef out",
-        )
+    if world.unreachable is not None:
+        return world.unreachable
     if env.spec.template:
         return None
     return _name_obstacle(env, world) or _cap(env, world) or _quota_obstacle(env, world)
@@ -122,7 +127,8 @@ def _name_obstacle(env: Env, world: EnvironmentWorld) -> Outcome | None:
             "shorten the environment's name, or name a namespace in spec.kubernetes.namespace",
         )
     for other in world.siblings:
-        if other.name != env.name and namespace_of(other) == name and _older(other, env):
+        same_place = namespace_of(other) == name and cluster_of(other) == cluster_of(env)
+        if other.name != env.name and same_place and _older(other, env):
             return Stalled(Reason.NAMESPACE_TAKEN, f"namespace {name} is environment {other.name}'s; name another")
     if world.namespace is None or is_ours(world.namespace, env) or is_lent(world.namespace, env):
         if world.namespace is not None and world.namespace["metadata"].get("deletionTimestamp"):
@@ -170,7 +176,8 @@ def _quota_obstacle(env: Env, world: EnvironmentWorld) -> Outcome | None:
         if own is None:
             return Stalled(
                 Reason.INVALID_SPEC,
-                f"the project has a quota for {field}; write spec.quota.{field} to say how much of it is this environment's",
+                f"the project has a quota for {field}; "
+                f"write spec.quota.{field} to say how much of it is this environment's",
             )
         others = [o for o in world.siblings if o.name != env.name and o.spec.quota is not None and _older(o, env)]
         used = sum(quantity(getattr(o.spec.quota, field) or 0) or 0 for o in others)
@@ -268,7 +275,8 @@ def _quota(env: Env, namespace: str, quota: Quota) -> Manifest:
     }
 
 
-def _copy(env: Env, namespace: str, name: str, source: str, version: str) -> Child:
+def _copy(env: Env, place: tuple[str, str], name: str, source: str, version: str) -> Child:
+    cluster, namespace = place
     manifest = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -279,7 +287,7 @@ def _copy(env: Env, namespace: str, name: str, source: str, version: str) -> Chi
             "annotations": {labels.COPIED_FROM: f"{env.namespace}/{source}"},
         },
     }
-    return Child(manifest, env.name, copy_of=(env.namespace, source), copy_version=version)
+    return Child(manifest, env.name, cluster=cluster, copy_of=(env.namespace, source), copy_version=version)
 
 
 def role_bindings(

@@ -121,8 +121,8 @@ def _replacement(change: Change, may_replace: bool) -> Stalled | None:
         return None
     return Stalled(
         Reason.REPLACEMENT_REQUIRED,
-        f"{change.id.shown}: {change.reason}; undo the change, or set the annotation {labels.REPLACE_AT} to a new value "
-        "to have it deleted and made anew (its volumes are kept)",
+        f"{change.id.shown}: {change.reason}; undo the change, or set the annotation {labels.REPLACE_AT} to a new "
+        "value to have it deleted and made anew (its volumes are kept)",
     )
 
 
@@ -160,8 +160,8 @@ def _inputs(change: Change, versions: Mapping[str, Versions]) -> Wait | None:
     namespace = child.manifest["metadata"].get("namespace", "")
     return Wait(
         Reason.DEPENDENCY_NOT_READY,
-        f"{child.environment}/{child.component} needs {' and '.join(missing)} in namespace {namespace}; create it there, "
-        "or list it in the environment's spec.secrets to have it copied from the project's namespace",
+        f"{child.environment}/{child.component} needs {' and '.join(missing)} in namespace {namespace}; create it "
+        "there, or list it in the environment's spec.secrets to have it copied from the project's namespace",
     )
 
 

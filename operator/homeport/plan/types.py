@@ -83,7 +83,7 @@ PHASES = (Phase.PREPARE, Phase.MIGRATE, Phase.RUN, Phase.EXPOSE)
 class Child:
     """One object that is wanted.
 
-    ``scale_to``: the workload's replicas belong to an autoscaler; this many are written once, when they are handed over.
+    ``scale_to``: the workload's replicas belong to an autoscaler; this many are written once, at the handover.
     ``job_hash``: set on Jobs that run once; recorded in status when they have succeeded.
     ``generate``: for a Secret made once: key -> length; its data is made when it isn't there and never changed.
     ``copy_of``: for a Secret copied from (namespace, name); its data comes from there when it is applied.

@@ -63,8 +63,10 @@ class EnvironmentWorld:
     """Secrets that are never copied: name -> why."""
     tenants: Sequence[str] = ()
     """Applications that still have objects here."""
-    retained: Sequence[str] = ()
-    """Claims in the namespace that outlive the environment."""
+    cluster: str = ""
+    """The identity of the cluster that it is in."""
+    unreachable: Outcome | None = None
+    """Why the cluster that it is in can't be used, if so."""
 
 
 @dataclass(frozen=True)

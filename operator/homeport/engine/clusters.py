@@ -1,0 +1,176 @@
+"""The clusters that environments live in: this one, and those that a kubeconfig in a Secret leads to.
+
+An environment names a cluster by a *reference*, ``<namespace>/<secret>/<key>``, empty for this one. Where that leads is
+the cluster's *identity*: the UID of its namespace kube-system, empty for this one. Everything that is made in a cluster
+goes by the identity, so that two Secrets for one cluster, or a Secret for this very one, do no harm.
+
+Connecting happens in the background: whoever needs the cluster waits, and is looked at again when it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.api.conditions import Reason
+from homeport.api.labels import OwnerKey
+from homeport.drivers.kubernetes import config, errors, types
+from homeport.drivers.kubernetes.client import Client
+from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.drivers.kubernetes.types import GVK
+from homeport.outcome import Outcome, Stalled, Transient, Wait
+
+log = logging.getLogger(__name__)
+
+HOME = ""
+PATIENCE = 20.0
+"""Seconds that another cluster may take to be listed."""
+
+OnEvent = Callable[[GVK, str, Mapping[str, Any] | None, Mapping[str, Any] | None], None]
+
+
+@dataclass
+class _Link:
+    """One reference's connection. ``identity`` is set once it has led somewhere."""
+
+    version: str
+    identity: str | None = None
+    problem: Outcome | None = None
+    task: asyncio.Task[None] | None = None
+    waiting: set[OwnerKey] = field(default_factory=set)
+
+
+class Clusters:
+    """All clusters by identity. ``on_event`` hears of every change in the others, ``wake`` of who may go on."""
+
+    def __init__(self, home: Cluster, on_event: OnEvent, wake: Callable[[OwnerKey], None]) -> None:
+        self.home = home
+        self._on_event = on_event
+        self._wake = wake
+        self._links: dict[str, _Link] = {}
+        self._others: dict[str, Cluster] = {}
+
+    def identity(self, reference: str) -> str:
+        """The identity of the cluster that a reference leads to. Raises ServerUnavailable when it isn't connected."""
+        if reference == HOME:
+            return HOME
+        link = self._links.get(reference)
+        if link is None or link.identity is None:
+            raise errors.ServerUnavailable(0, "NotConnected", f"the cluster of Secret {reference} isn't connected")
+        return link.identity
+
+    def __getitem__(self, identity: str) -> Cluster:
+        """A connected cluster. Raises ServerUnavailable when it isn't connected."""
+        if identity == HOME:
+            return self.home
+        found = self._others.get(identity)
+        if found is None:
+            raise errors.ServerUnavailable(0, "NotConnected", f"the cluster {identity} isn't connected")
+        return found
+
+    def get(self, identity: str) -> Cluster | None:
+        """A connected cluster; None when it isn't."""
+        return self.home if identity == HOME else self._others.get(identity)
+
+    def connected(self) -> list[tuple[str, Cluster]]:
+        """Every cluster that can be asked, this one first."""
+        return [(HOME, self.home), *self._others.items()]
+
+    def ensure(self, reference: str, waiting: OwnerKey) -> Outcome | None:
+        """Connect if that hasn't begun. None when the cluster can be used; else what to wait for or to mend.
+
+        Must be called in a running event loop; returns at once.
+        """
+        if reference == HOME:
+            return None
+        namespace, name, key = reference.split("/")
+        version = self.home.secret_version(namespace, name)
+        if version is None:
+            return Wait(
+                Reason.DEPENDENCY_NOT_READY,
+                f"Secret {name} doesn't exist in namespace {namespace}; create it, the kubeconfig under the key {key}",
+            )
+        link = self._links.get(reference)
+        if link is None or link.version != version:
+            # A new kubeconfig: what the old one led to stays in use until the new one has led somewhere.
+            before = link.identity if link is not None else None
+            link = self._links[reference] = _Link(version, before, waiting=set(link.waiting) if link else set())
+            link.task = asyncio.create_task(self._connect(reference, link), name=f"connect {reference}")
+        link.waiting.add(waiting)
+        if link.problem is not None:
+            return link.problem
+        if link.identity is None:
+            return Wait(Reason.DEPENDENCY_NOT_READY, f"connecting to the cluster of Secret {name}")
+        return None
+
+    async def _connect(self, reference: str, link: _Link) -> None:
+        """Read the Secret, reach the cluster, fill its caches; then take the place of an older connection."""
+        namespace, name, key = reference.split("/")
+        client: Client | None = None
+        try:
+            secret = await self.home.client.get(types.SECRET, namespace, name)
+            text = base64.b64decode(((secret or {}).get("data") or {}).get(key, ""), validate=True)
+            if not text:
+                raise config.KubeconfigError(f"it has no key {key}; put the kubeconfig there")
+            client = Client(config.from_inline(text), user_agent="homeport-operator")
+            cluster = Cluster(client, on_event=self._on_event)
+            await cluster.start(PATIENCE)
+            link.identity, kept = await self._adopt(cluster)
+            log.info("the Secret %s leads to cluster %s", reference, link.identity or "(this one)")
+            if kept:
+                client = None
+        except (config.KubeconfigError, binascii.Error) as error:
+            link.problem = Stalled(Reason.INVALID_SPEC, f"the kubeconfig in Secret {name}: {error}")
+        except (errors.Unauthorized, errors.Forbidden) as error:
+            link.problem = Stalled(Reason.ACCESS_DENIED, f"the cluster of Secret {name}: {error}")
+        except (errors.ApiError, TimeoutError) as error:
+            link.problem = Transient(Reason.PROGRESSING_WITH_RETRY, f"the cluster of Secret {name}: {error}")
+            # Forgotten, so that the next look tries again.
+            link.version = ""
+        finally:
+            if client is not None:
+                await client.close()
+        for waiting in link.waiting:
+            self._wake(waiting)
+
+    async def _adopt(self, cluster: Cluster) -> tuple[str, bool]:
+        """Which cluster this is, by the UID of its kube-system, and whether this connection to it is kept.
+
+        Two Secrets may lead to one cluster, and one may lead to this very cluster: an object must not be seen twice.
+        """
+        system = cluster.get(types.NAMESPACE, None, "kube-system")
+        here = self.home.get(types.NAMESPACE, None, "kube-system")
+        identity = str(system["metadata"]["uid"]) if system is not None else ""
+        if not identity:
+            raise errors.ServerUnavailable(0, "NoIdentity", "it has no namespace kube-system")
+        if here is not None and here["metadata"]["uid"] == identity:
+            await cluster.stop()
+            return HOME, False
+        before = self._others.get(identity)
+        self._others[identity] = cluster
+        if before is not None:
+            await before.stop()
+            await before.client.close()
+        return identity, True
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until every connection that has begun has ended well or badly, for so long at most."""
+        tasks = [link.task for link in self._links.values() if link.task is not None and not link.task.done()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def stop(self) -> None:
+        """End the connections to other clusters."""
+        for link in self._links.values():
+            if link.task is not None:
+                link.task.cancel()
+        for cluster in self._others.values():
+            await cluster.stop()
+            await cluster.client.close()
+        self._links.clear()
+        self._others.clear()
