@@ -33,6 +33,8 @@ class Branch:
     note: str = ""
     """Facts for people beside the name: a version, an address, ready of wanted replicas."""
     children: list[Branch] = field(default_factory=list)
+    place: str = ""
+    """The namespace of what is below, where that isn't its own."""
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
@@ -91,6 +93,7 @@ class Forest:
         """An Environment and what it made."""
         out = _of(body, str((body.get("status") or {}).get("namespace") or ""))
         out.children = await self._inventory(body, _remote([body]))
+        out.place = str((body.get("status") or {}).get("namespace") or "")
         return out
 
     async def application(self, body: Manifest, remote: Mapping[str, str] | None = None) -> Branch:
@@ -139,7 +142,8 @@ class Forest:
             return out, environment, ""
         live = next((item for item in found if item["metadata"]["name"] == made.name), None)
         if live is None:
-            out.health, out.message = "Degraded", "isn't there"
+            # A Job that has done its work is removed before the inventory says so.
+            out.health, out.message = ("Unknown" if made.kind == "Job" else "Degraded"), "isn't there"
             return out, environment, ""
         given = live["metadata"].get("labels") or {}
         application = given.get(labels.APPLICATION)
@@ -202,15 +206,17 @@ def _of(body: Manifest, note: str = "") -> Branch:
 
 def _place(name: str, state: Mapping[str, Any], parts: Mapping[str, Sequence[Branch]]) -> Branch:
     """An Application's part in one environment."""
-    note = " ".join(filter(None, (state.get("version"), state.get("url"))))
+    where = next((branch.namespace for made in parts.values() for branch in made if branch.namespace), "")
+    note = " ".join(filter(None, (where, state.get("version"), state.get("url"))))
     out = Branch("Environment", name, "", str(state.get("health") or ""), str(state.get("message") or ""), note)
+    out.place = where
     states = {entry["name"]: entry for entry in state.get("components") or ()}
     for component in dict.fromkeys([*states, *filter(None, parts)]):
         entry = states.get(component) or {}
         replicas = f"{entry.get('ready', 0)}/{entry.get('desired', 0)}" if entry else ""
         made = list(parts.get(component, ()))
         well, why = str(entry.get("health") or ""), str(entry.get("message") or "")
-        out.children.append(Branch("Component", component, "", well, why, replicas, made))
+        out.children.append(Branch("Component", component, "", well, why, replicas, made, where))
     out.children += parts.get("", ())
     return out
 

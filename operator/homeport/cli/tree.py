@@ -83,7 +83,7 @@ def print_tree(branch: Branch, depth: int | None = None) -> None:
 
 def _add(node: Tree, branch: Branch) -> None:
     for child in branch.children:
-        _add(node.add(label(child, branch.namespace)), child)
+        _add(node.add(label(child, branch.place or branch.namespace)), child)
 
 
 def label(branch: Branch, above: str) -> Text:
