@@ -115,7 +115,7 @@ async def _environment(resource: Resource[Any], context: Context) -> Outcome:
             return Stalled(
                 Reason.CONFIRMATION_REQUIRED,
                 f"deleting {resource.name} would lose the volumes {', '.join(claims[:5])}; to go on, set "
-                f"the annotation {labels.CONFIRM_DELETE}: {resource.name}, or write deletionPolicy: Retain to keep them",
+                f"the annotation {labels.CONFIRM_DELETE}: {resource.name}, or keep them by deletionPolicy: Retain",
             )
         if not retains:
             claims = []

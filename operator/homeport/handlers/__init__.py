@@ -40,7 +40,7 @@ def registry(seen: Seen, on_startup: Callable[[], None] = lambda: None) -> kopf.
     """
     handlers = kopf.OperatorRegistry()
 
-    @kopf.on.startup(registry=handlers, id="startup")  # type: ignore[arg-type]
+    @kopf.on.startup(registry=handlers, id="startup")
     async def startup(**_: Any) -> None:
         on_startup()
 
