@@ -88,8 +88,9 @@ def _strategy(component: Component) -> Iterable[str]:
     if component.type == "stateful":
         if strategy.type == "Recreate":
             yield ".strategy.type: a stateful component's Pods are replaced one after the other; leave Recreate out"
-        if pace is not None and pace.max_surge is not None:
-            yield ".strategy.rollingUpdate.maxSurge: a stateful component has no Pods beyond its replicas; leave it out"
+        if pace is not None:
+            # maxUnavailable is behind a feature gate: API servers without it drop the field, and it would never settle.
+            yield ".strategy.rollingUpdate: a stateful component's Pods are replaced one after the other; leave it out"
     elif strategy.type == "Recreate" and pace is not None:
         yield ".strategy: Recreate has no rollingUpdate; leave one of them out"
     if pace is not None and {pace.max_surge, pace.max_unavailable} <= {"0", "0%"}:

@@ -63,14 +63,12 @@ def stateful_set(scope: Scope) -> Manifest:
         "revisionHistoryLimit": _revisions(scope),
         "selector": {"matchLabels": dict(scope.selector)},
         "serviceName": scope.name,
-        "updateStrategy": {"type": "RollingUpdate"},
+        "updateStrategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"partition": _HELD if scope.component.paused else 0},
+        },
         "template": pods.running_template(scope, claims_from_templates=True),
     }
-    pace: Manifest = {"partition": _HELD if scope.component.paused else 0}
-    strategy = scope.component.strategy
-    if strategy is not None and strategy.rolling_update is not None and strategy.rolling_update.max_unavailable:
-        pace["maxUnavailable"] = int_or_string(strategy.rolling_update.max_unavailable)
-    spec["updateStrategy"]["rollingUpdate"] = pace
     templates = storage.claim_templates(scope)
     if templates:
         spec["volumeClaimTemplates"] = templates
