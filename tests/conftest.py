@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from localplane.commands import install
+from localplane.controlplane import ControlPlane
+from localplane.kubectl import Kubectl
 
 from operators import Operator
 
@@ -31,16 +33,6 @@ class NamedPlane:
         self.kubeconfig = kubeconfig
 
 
-def install(kubectl: Path | str, kubeconfig: Path) -> None:
-    """Put CRDs, roles and policies onto a control plane and wait until they count."""
-    base = [str(kubectl), "--kubeconfig", str(kubeconfig)]
-    for folder in ("crds", "policies"):
-        subprocess.run([*base, "apply", "--server-side", "--force-conflicts", "-f", str(ROOT / folder)],
-                       check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-    subprocess.run([*base, "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"],
-                   check=True, stdout=subprocess.DEVNULL)  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """etcd, kube-apiserver, controller manager, scheduler and kwok, with Homeport's CRDs, roles and policies."""
@@ -48,10 +40,8 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     if named:
         yield NamedPlane(Path(named))
         return
-    from localplane.controlplane import ControlPlane
-
     with ControlPlane(tmp_path_factory.mktemp("plane"), ephemeral=True, audit=True) as plane:
-        install(plane.kubectl, plane.kubeconfig)
+        install(Kubectl(plane.kubectl, str(plane.kubeconfig)))
         yield plane
 
 

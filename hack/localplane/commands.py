@@ -48,7 +48,7 @@ def install(kubectl: Kubectl) -> None:
     kubectl.run("apply", "--server-side", "--field-manager=homeport-up", "-f", "-", stdin=namespace)
     for crds in manifests([CHECKOUT / "crds"]):
         kubectl.apply(crds)
-        kubectl.run("wait", "--for=condition=Established", "--timeout=60s", "-R", "-f", str(crds))
+        kubectl.wait_established(crds)
     for policies in manifests([CHECKOUT / "policies"]):
         kubectl.apply(policies)
 

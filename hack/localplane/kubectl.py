@@ -42,10 +42,16 @@ class Kubectl:
         document: dict[str, Any] = json.loads(self.run("get", *arguments, "-o", "json") or "{}")
         return list(document.get("items", [document] if document else []))
 
-    def apply(self, *paths: Path, tries: int = 5) -> None:
+    def apply(self, *paths: Path) -> None:
         """Server-side apply of files and folders, again when what is needed appears only now (a CRD, a namespace)."""
         files = [argument for path in paths for argument in ("-f", str(path))]
-        command = ["apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "-R", *files]
+        self._run_again("apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "-R", *files)
+
+    def wait_established(self, path: Path) -> None:
+        """Until the API server serves the CRDs of a file or folder. One that is new has no conditions for a moment."""
+        self._run_again("wait", "--for=condition=Established", "--timeout=60s", "-R", "-f", str(path))
+
+    def _run_again(self, *command: str, tries: int = 5) -> None:
         for attempt in range(1, tries + 1):
             try:
                 self.run(*command)
@@ -57,7 +63,8 @@ class Kubectl:
 
 
 def _may_pass(message: str) -> bool:
-    return any(text in message for text in ("not found", "no matches for kind", "being terminated", "failed calling"))
+    passing = ("not found", "no matches for kind", "being terminated", "failed calling", "accessor error")
+    return any(text in message for text in passing)
 
 
 def manifests(folders: Sequence[Path]) -> Iterator[Path]:

@@ -11,7 +11,6 @@ import asyncio
 import json
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,9 @@ from rich.table import Table
 
 from homeport.drivers.kubernetes import config, types
 from homeport.drivers.kubernetes.client import Client
+from localplane.commands import install
 from localplane.controlplane import ControlPlane
+from localplane.kubectl import Kubectl
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 import scenario
@@ -62,16 +63,8 @@ def prepared(folder: Path) -> ControlPlane:
     """A control plane with CRDs and policies."""
     plane = ControlPlane(folder, ephemeral=True, audit=True)
     plane.start()
-    for path in ("crds", "policies"):
-        kubectl(plane, "apply", "--server-side", "-f", str(ROOT / path))
-    kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    install(Kubectl(plane.kubectl, str(plane.kubeconfig)))
     return plane
-
-
-def kubectl(plane: ControlPlane, *arguments: str) -> None:
-    """Run the control plane's own kubectl on it."""
-    command = [str(plane.kubectl), "--kubeconfig", str(plane.kubeconfig), *arguments]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 async def bare(folder: Path, count: int) -> float:

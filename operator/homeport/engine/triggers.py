@@ -32,7 +32,7 @@ from homeport.plan.health import REPORTING_KINDS, pod_trouble, verdict
 
 Body = Mapping[str, Any]
 
-SUMMARY_DELAY = 2.0
+SUMMARY_DELAY = 1.0
 """Seconds by which a Project's summary may lag behind what it sums up: many changes make one write."""
 CHILD_DELAY = 0.05
 """Seconds in which a child's events are gathered into one look."""
