@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from homeport.api import labels
@@ -58,9 +59,10 @@ class Engine:
         on_wait: Callable[[float], None] | None = None,
         on_drift: Callable[[str, int], None] = lambda kind, count: None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = Store()
-        self.queue: Queue[OwnerKey] = Queue(paused=True, on_wait=on_wait)
+        self.queue: Queue[OwnerKey] = Queue(paused=True, clock=clock, on_wait=on_wait)
         self.cluster = cluster
         self.context = Context(
             store=self.store,
@@ -100,7 +102,7 @@ class Engine:
         triggers.resource_changed(before, after, self.context)
 
     def _note(self, key: OwnerKey, before: Body | None, after: Body | None) -> None:
-        found = activity.entry(before, after, timestamp(utc_now()))
+        found = activity.entry(before, after, timestamp(self.context.now()))
         if found is not None:
             log_of = self.context.activity.setdefault(key.namespace, deque(maxlen=50))
             log_of.append(found)
