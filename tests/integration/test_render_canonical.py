@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from homeport.plan import render
-from homeport.plan.types import Manifest
 
 from api_server import ApiServer, RefusedError
+from homeport.plan import render
+from homeport.plan.types import Manifest
 from unit.render_cases import CASES, application, load, place
 
 pytestmark = pytest.mark.integration

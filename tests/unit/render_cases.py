@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from homeport.api.application import ApplicationSpec
 from homeport.api.environment import EnvironmentSpec
 from homeport.api.resource import Resource, parse, parse_spec

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from homeport.api.component import Component
 from homeport.api.resource import InvalidSpec
 from homeport.plan import overrides, render
-
 from unit.render_cases import application
 
 BASE: dict[str, Any] = {
@@ -61,23 +61,49 @@ def problem(**override: Any) -> str:
         ({"command": ["x"]}, "command", ["x"]),
         ({"dependsOn": ["other"]}, "dependsOn", ["other"]),
         ({"labels": {"tier": "c", "new": "d"}}, "labels", {"team": "a", "tier": "c", "new": "d"}),
-        ({"resources": {"limits": {"memory": "2Gi"}}}, "resources", {"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "2Gi"}}),
-        ({"probes": {"liveness": {"periodSeconds": 9}}}, "probes", {"liveness": {"path": "/health", "port": "http", "periodSeconds": 9}}),
+        (
+            {"resources": {"limits": {"memory": "2Gi"}}},
+            "resources",
+            {"requests": {"cpu": "1"}, "limits": {"cpu": "2", "memory": "2Gi"}},
+        ),
+        (
+            {"probes": {"liveness": {"periodSeconds": 9}}},
+            "probes",
+            {"liveness": {"path": "/health", "port": "http", "periodSeconds": 9}},
+        ),
         ({"probes": {"liveness": {"tcp": "http"}}}, "probes", {"liveness": {"tcp": "http", "periodSeconds": 5}}),
         ({"probes": {"liveness": {"exec": ["x"]}}}, "probes", {"liveness": {"exec": ["x"], "periodSeconds": 5}}),
-        ({"volumes": [{"name": "data", "existingClaim": "c"}]}, "volumes", [{"name": "data", "path": "/data", "existingClaim": "c"}]),
-        ({"volumes": [{"name": "data", "ephemeral": True}]}, "volumes", [{"name": "data", "path": "/data", "size": "1Gi", "ephemeral": True}]),
+        (
+            {"volumes": [{"name": "data", "existingClaim": "c"}]},
+            "volumes",
+            [{"name": "data", "path": "/data", "existingClaim": "c"}],
+        ),
+        (
+            {"volumes": [{"name": "data", "ephemeral": True}]},
+            "volumes",
+            [{"name": "data", "path": "/data", "size": "1Gi", "ephemeral": True}],
+        ),
         ({"volumes": [{"name": "data", "size": "2Gi"}]}, "volumes", [{**BASE["volumes"][0], "size": "2Gi"}]),
-        ({"routes": [{"path": "/", "websocket": True}]}, "routes", [{"path": "/", "websocket": True}, *BASE["routes"][1:]]),
+        (
+            {"routes": [{"path": "/", "websocket": True}]},
+            "routes",
+            [{"path": "/", "websocket": True}, *BASE["routes"][1:]],
+        ),
         (
             {"initContainers": [{"name": "wait", "env": [{"name": "Y", "value": "2"}], "args": ["a"]}]},
             "initContainers",
-            [{**BASE["initContainers"][0], "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}], "args": ["a"]}],
+            [
+                {
+                    **BASE["initContainers"][0],
+                    "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}],
+                    "args": ["a"],
+                }
+            ],
         ),
         ({"imagePullSecrets": [{"name": "two"}]}, "imagePullSecrets", [{"name": "one"}, {"name": "two"}]),
         ({"autoscaling": {"max": 9}}, "autoscaling", {"min": 2, "max": 9, "cpu": 70}),
     ],
-)  # fmt: skip
+)
 def test_merge(override: dict[str, Any], field: str, expected: Any) -> None:
     out = merged(**override)
     assert out[field] == expected
@@ -118,7 +144,10 @@ def test_without_comes_before_the_override() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ({"without": ["autoscalling"]}, "here.without: 'autoscalling': there is no field 'autoscalling'; write one of activeDeadlineSeconds, affinity"),
+        (
+            {"without": ["autoscalling"]},
+            "here.without: 'autoscalling': there is no field 'autoscalling'; write one of activeDeadline",
+        ),
         ({"without": ["env.NOPE"]}, "here.without: 'env.NOPE': it isn't there; there is A, B.C, S"),
         ({"without": ["sidecars.x"]}, "the component has no sidecars; take the entry out"),
         ({"without": ["routes./x"]}, "there is /, /admin, b.example.com/"),
@@ -128,11 +157,14 @@ def test_without_comes_before_the_override() -> None:
         ({"name": "other"}, "here.name: a component keeps its name in every environment"),
         ({"replicas": 2}, "write replicas or autoscaling, not both"),
         ({"nope": 1}, "here.nope: is not a field"),
-        ({"env": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]}, "write value or valueFrom, not both"),
+        (
+            {"env": [{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]},
+            "write value or valueFrom, not both",
+        ),
         ({"ports": [{"name": "http", "port": 99999}]}, "here.ports[http].port"),
         ({"autoscaling": {"max": 1}}, "max must be at least min"),
     ],
-)  # fmt: skip
+)
 def test_what_is_said(override: dict[str, Any], said: str) -> None:
     assert said in problem(**override)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from homeport.api.resource import InvalidSpec
 from homeport.plan import merge, render
 from homeport.plan.types import Manifest
-
 from unit.render_cases import application, place
 
 TARGET = {"kind": "Deployment", "name": "web"}
@@ -39,8 +39,11 @@ def test_operations() -> None:
 
 
 def test_strategic() -> None:
-    out = patched("spec: {template: {spec: {containers: [{name: web, env: [{name: B, value: '2'}]}, {name: new, image: y}]}}}",
-                  {"kind": "Deployment", "name": "web"}, podSecurity="privileged")  # fmt: skip
+    out = patched(
+        "spec: {template: {spec: {containers: [{name: web, env: [{name: B, value: '2'}]}, {name: new, image: y}]}}}",
+        {"kind": "Deployment", "name": "web"},
+        podSecurity="privileged",
+    )
     web, new = out["Deployment/web"]["spec"]["template"]["spec"]["containers"]
     assert web["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
     assert web["image"] == "x:1"
@@ -53,8 +56,10 @@ def test_without_a_name_every_object_of_the_kind() -> None:
 
 
 def test_what_it_leaves_is_canonical() -> None:
-    out = patched("spec: {template: {spec: {nodeSelector: {}, hostNetwork: false, containers: [{name: web, env: "
-                  "[{name: A, value: ''}], resources: {limits: {memory: 2048Mi, cpu: 0.5}}}]}}}")  # fmt: skip
+    out = patched(
+        "spec: {template: {spec: {nodeSelector: {}, hostNetwork: false, containers: [{name: web, env: "
+        "[{name: A, value: ''}], resources: {limits: {memory: 2048Mi, cpu: 0.5}}}]}}}"
+    )
     pod = out["Deployment/web"]["spec"]["template"]["spec"]
     assert "nodeSelector" not in pod and "hostNetwork" not in pod
     assert pod["containers"][0]["resources"]["limits"] == {"memory": "2Gi", "cpu": "500m"}
@@ -81,10 +86,18 @@ def test_an_object_can_be_left_out() -> None:
         ("- {op: add, path: spec, value: 1}", None, "patch"),
         ("- {op: test, path: /spec/replicas, value: 9}", None, "a test operation doesn't hold on Deployment web"),
         ("- {op: replace, path: '', value: 1}", None, "it leaves no object"),
-        ("spec: {}", {"kind": "Deployment", "name": "nope"}, "no Deployment nope is rendered here; there is Deployment mail, web"),
+        (
+            "spec: {}",
+            {"kind": "Deployment", "name": "nope"},
+            "no Deployment nope is rendered here; there is Deployment mail, web",
+        ),
         ("spec: {}", {"kind": "Widget"}, "the kinds are CronJob, Deployment, Service; there is Deployment mail, web"),
         ("spec: {}", {"kind": "Deployment", "group": "batch"}, "no Deployment is rendered here"),
-        ("spec: {template: {spec: {containers: [{image: y}]}}}", None, "spec.template.spec.containers: an entry without name"),
+        (
+            "spec: {template: {spec: {containers: [{image: y}]}}}",
+            None,
+            "spec.template.spec.containers: an entry without name",
+        ),
         ("spec: {$patch: nope}", None, "$patch is 'nope'; write delete, replace or merge"),
         ("metadata: {name: other}", None, "it changes metadata.name of Deployment web"),
         ("metadata: {namespace: other}", None, "it changes metadata.namespace"),
@@ -92,7 +105,11 @@ def test_an_object_can_be_left_out() -> None:
         ("apiVersion: v2", None, "it changes apiVersion"),
         ("metadata: {labels: {homeport.dev/project: other}}", None, "metadata.labels[homeport.dev/project]"),
         ("metadata: {annotations: {homeport.dev/prune: Disabled}}", None, "metadata.annotations[homeport.dev/prune]"),
-        ("metadata: {labels: {app.kubernetes.io/managed-by: null}}", None, "metadata.labels[app.kubernetes.io/managed-by]"),
+        (
+            "metadata: {labels: {app.kubernetes.io/managed-by: null}}",
+            None,
+            "metadata.labels[app.kubernetes.io/managed-by]",
+        ),
         ("- {op: remove, path: /metadata/labels}", None, "metadata.labels[homeport.dev/application]"),
         ("spec: {template: {metadata: {labels: {homeport.dev/component: x}}}}", None, "the Pods' metadata.labels"),
         ("spec: {template: {spec: {serviceAccountName: admin}}}", None, "it changes serviceAccountName"),
@@ -100,7 +117,11 @@ def test_an_object_can_be_left_out() -> None:
         ("- {op: replace, path: /spec/template/spec/containers, value: x}", None, "has the wrong shape"),
         ("- {op: replace, path: /spec/template, value: x}", None, "it changes"),
         ("- {op: remove, path: /spec}", None, "it changes"),
-        ("spec: {template: {spec: {containers: [{name: web, resources: {limits: {cpu: x}}}]}}}", None, "isn't a quantity"),
+        (
+            "spec: {template: {spec: {containers: [{name: web, resources: {limits: {cpu: x}}}]}}}",
+            None,
+            "isn't a quantity",
+        ),
         ("spec: {template: {spec: {hostNetwork: true}}}", None, "hostNetwork of the Pods of Deployment web is true"),
         (
             "spec: {template: {spec: {containers: [{name: web, securityContext: {privileged: true}}]}}}",
@@ -113,7 +134,7 @@ def test_an_object_can_be_left_out() -> None:
             "the Jobs' metadata.labels",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_said(patch: str, target: dict[str, str] | None, said: str) -> None:
     text = problem(patch, target)
     assert said in text
@@ -167,18 +188,28 @@ def test_dates_stay_text() -> None:
             {"volumes": [{"name": "a", "hostPath": {"path": "/x"}}]},
         ),
         ("X", {"env": [{"name": "a"}]}, {"env": [{"$patch": "replace"}, {"name": "b"}]}, {"env": [{"name": "b"}]}),
-        ("Service", {"ports": [{"port": 1, "name": "a"}]}, {"ports": [{"port": 1, "x": 2}]}, {"ports": [{"port": 1, "name": "a", "x": 2}]}),
+        (
+            "Service",
+            {"ports": [{"port": 1, "name": "a"}]},
+            {"ports": [{"port": 1, "x": 2}]},
+            {"ports": [{"port": 1, "name": "a", "x": 2}]},
+        ),
         (
             "Deployment",
             {"ports": [{"containerPort": 1}]},
             {"ports": [{"containerPort": 2}]},
             {"ports": [{"containerPort": 1}, {"containerPort": 2}]},
         ),
-        ("X", {"volumeMounts": [{"mountPath": "/a", "name": "x"}]}, {"volumeMounts": [{"mountPath": "/a", "name": "y"}]}, {"volumeMounts": [{"mountPath": "/a", "name": "y"}]}),
+        (
+            "X",
+            {"volumeMounts": [{"mountPath": "/a", "name": "x"}]},
+            {"volumeMounts": [{"mountPath": "/a", "name": "y"}]},
+            {"volumeMounts": [{"mountPath": "/a", "name": "y"}]},
+        ),
         ("X", {}, {"a": {"b": None, "$patch": "merge", "c": {"d": None}}}, {"a": {"c": {}}}),
         ("X", {"a": 1}, {"$patch": "delete"}, None),
     ],
-)  # fmt: skip
+)
 def test_strategic_merge(kind: str, base: dict[str, Any], patch: dict[str, Any], expected: Any) -> None:
     before = repr((base, patch))
     assert merge.strategic(kind, base, patch) == expected

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from homeport.plan import quantities
 from hypothesis import given
 from hypothesis import strategies as st
+
+from homeport.plan import quantities
 
 
 @pytest.mark.parametrize(

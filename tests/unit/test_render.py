@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from homeport.api import labels
 from homeport.api.resource import InvalidSpec
 from homeport.plan import render
 from homeport.plan.podsecurity import pod_template, violations
 from homeport.plan.types import Versions
-
 from unit.render_cases import CASES, GOLDEN, application, load, place, text
 
 
@@ -114,6 +114,19 @@ def test_a_job_runs_once_for_what_it_is() -> None:
     assert render.render(application(spec), place(isolation="Open"), done=done) == ()
     (again,) = render.render(application({**spec, "version": "1.0.1"}), place(isolation="Open"), done=done)
     assert again.job_hash != job.job_hash
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_takes_a_migration_for_the_component(name: str) -> None:
+    children = list(load(name).render())
+    for job in (child for child in children if child.phase == "migrate"):
+        template = pod_template(job.manifest)
+        assert template is not None
+        for child in children:
+            selector = child.manifest.get("spec", {}).get("selector", {})
+            wanted = selector.get("matchLabels", selector)
+            if wanted:
+                assert not wanted.items() <= template["metadata"]["labels"].items(), child.id.shown
 
 
 def test_a_long_migration_keeps_its_hash_in_its_name() -> None:
@@ -227,7 +240,7 @@ def test_twins_are_named() -> None:
 def test_catalog_items_are_explained_until_there_are_some() -> None:
     components = [{"name": "db", "catalog": {"name": "postgres", "version": "15"}}]
     app = application({"version": "1.0.0", "components": components})
-    with pytest.raises(InvalidSpec, match="the catalog has no item 'postgres' version '15'.*write image"):
+    with pytest.raises(InvalidSpec, match=r"the catalog has no item .postgres. version .15..*write image"):
         render.render(app, place())
 
     def catalog(component: Any) -> Any:
