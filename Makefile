@@ -69,7 +69,7 @@ clean: ## Stop everything and remove what was made here (the cache of built bina
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Homeport needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name one with PYTHON=…"; exit 1; }
-	@echo "installing Python packages into $(VENV)"
+	@echo "installing Python packages into $(VENV)" >&2
 	@$(PYTHON) -m venv $(VENV)
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock && \

@@ -62,7 +62,7 @@ def _asks(before: Body, after: Body) -> bool:
     old, new = before["metadata"], after["metadata"]
     return any(
         old.get(field) != new.get(field)
-        for field in ("uid", "generation", "annotations", "labels", "deletionTimestamp", "finalizers")
+        for field in ("uid", "generation", "annotations", "labels", "deletionTimestamp")
     )
 
 
