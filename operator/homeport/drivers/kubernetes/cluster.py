@@ -64,7 +64,7 @@ class Cluster:
         return [child for informer in self._children.values() for child in informer.list(owner)]
 
     def children_of(self, gvk: GVK, owner: OwnerKey | None = None) -> list[Manifest]:
-        """The children of one kind: of one owner, or all that Homeport made."""
+        """The children of one kind: of one owner, or all that are watched."""
         return list(self._children[gvk].list(owner)) if gvk in self._children else []
 
     def pods(self, project: str, application: str, environment: str | None = None) -> list[Manifest]:
