@@ -56,7 +56,7 @@ class Builder:
                 while thread.is_alive():
                     thread.join(0.2)
         finally:
-            self._stop()
+            self.stop()
         if self._failures:
             raise self._failures[0]
 
@@ -74,7 +74,7 @@ class Builder:
                 except Exception as error:
                     self._progress.failed(tool.name)
                     self._failures.append(error)
-                    self._stop()
+                    self.stop()
                     return
 
     def _build_one(self, tool: Tool) -> None:
@@ -139,7 +139,8 @@ class Builder:
         self._running.discard(process)
         return code, "".join(kept).strip()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the builds that run; what they leave is cleared away by the next."""
         self._stopped.set()
         for process in list(self._running):
             if process.poll() is None:

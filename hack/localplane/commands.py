@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from localplane import cluster
+from localplane import cluster, objects
 from localplane.cluster import Cluster, Where
-from localplane.kubectl import Kubectl, manifests
+from localplane.kubectl import Kubectl, KubectlError, manifests
 from localplane.locks import file_lock
 from localplane.operatorproc import Operator
 from localplane.state import State
@@ -77,7 +77,7 @@ def _purge(state: State) -> None:
 
 
 def status(console: Console, state: State) -> bool:
-    """A table of what runs; whether all of it is well."""
+    """What runs, and Homeport's objects; whether all of it is well."""
     chosen = cluster.load(state)
     if not chosen:
         console.print("nothing runs here; `make up` starts it")
@@ -105,7 +105,22 @@ def status(console: Console, state: State) -> bool:
     pid, port = (str(child.pid) if child else "", str(operator.port or ""))
     table.add_row("operator", pid, port, _word(word), _uptime(record.started if record else 0.0), _log(operator.log))
     console.print(table)
-    return well
+    return _objects(console, chosen) and well
+
+
+def _objects(console: Console, chosen: Cluster) -> bool:
+    """A table of Homeport's objects; whether all of them are Ready."""
+    try:
+        kubectl = Kubectl(cluster.kubectl(chosen, console), chosen.kubeconfig)
+        items = kubectl.items(objects.kinds(kubectl), "--all-namespaces")
+    except KubectlError as error:
+        console.print(f"\nobjects unknown: {error}", highlight=False, markup=False, soft_wrap=True)
+        return False
+    watch = objects.Watch.everything(items)
+    if watch.rows:
+        console.print()
+        console.print(objects.table(watch, final=True))
+    return not watch.unready
 
 
 def env(state: State) -> str:

@@ -212,6 +212,9 @@ class ControlPlane:
             return
         if running:
             self.stop_component(component.name)
+        if component.name == "kwok":
+            # Each start of kwok is someone else to the nodes' leases, which would keep it out until they expire.
+            Client(self.kubeconfig).request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
         self._processes.start(component.name, component.command, port=component.port)
 
     def _wait(self, waited: list[Component], timeout: float) -> None:

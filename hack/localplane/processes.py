@@ -151,16 +151,19 @@ class Processes:
 
     def kill_all(self) -> None:
         """End everything at once: what is recorded, and strays that carry our mark."""
-        for record in self.records():
-            record.signal(signal.SIGKILL)
-            while record.alive:
-                self.reap()
-                time.sleep(0.01)
-            (self._pids / f"{record.name}.json").unlink(missing_ok=True)
-        for pid in self.strays():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        records = self.records()
+        everything = [*((record.pid, record.born) for record in records), *((pid, birth(pid)) for pid in self.strays())]
+        for pid, born in everything:
+            if born and birth(pid) == born:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + UNKILLABLE
+        while any(born and birth(pid) == born for pid, born in everything) and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.01)
         self.reap()
+        for record in records:
+            (self._pids / f"{record.name}.json").unlink(missing_ok=True)
 
     def strays(self) -> list[int]:
         """Processes that carry our mark and have no record."""
