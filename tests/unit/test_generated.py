@@ -16,9 +16,12 @@ CRDS = [pytest.param(kind, crd(kind, generate.kubernetes_type), id=kind.name) fo
 FOREIGN = ("affinity", "tolerations", "initContainers", "sidecars", "overrides", "metadata")
 
 
-@pytest.mark.parametrize("path", sorted(generate.outputs()), ids=lambda path: str(path.relative_to(generate.ROOT)))
+OUTPUTS = generate.outputs()
+
+
+@pytest.mark.parametrize("path", sorted(OUTPUTS), ids=lambda path: str(path.relative_to(generate.ROOT)))
 def test_is_up_to_date(path: Any) -> None:
-    assert path.read_text() == generate.outputs()[path], "stale; run `make generate`"
+    assert path.read_text() == OUTPUTS[path], "stale; run `make generate`"
 
 
 def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
