@@ -97,6 +97,21 @@ async def delete(change: Change, cluster: Cluster, propagation: Any = "Backgroun
     cluster.expects_gone(metadata["uid"])
 
 
+async def retain(live: Mapping[ChildKey, Mapping[str, Any]], cluster: Cluster) -> None:
+    """Mark what outlives its owner, so that nobody takes it for something left behind; ``_update`` takes it off."""
+    for found in live.values():
+        if labels.RETAINED not in (found["metadata"].get("annotations") or {}):
+            await _mark_retained(found, "true", cluster)
+
+
+async def _mark_retained(found: Mapping[str, Any], mark: str | None, cluster: Cluster) -> str:
+    metadata = found["metadata"]
+    body = {"metadata": {"uid": metadata["uid"], "annotations": {labels.RETAINED: mark}}}
+    gvk = types.gvk_of(found)
+    patched = await cluster.client.patch(gvk, metadata.get("namespace"), metadata["name"], body)
+    return str(patched["metadata"]["resourceVersion"])
+
+
 async def _create(change: Change, cluster: Cluster, home: Cluster) -> None:
     child = change.child
     assert child is not None
@@ -126,8 +141,12 @@ async def _update(owner: OwnerKey, change: Change, cluster: Cluster, home: Clust
     for attempt in range(TRIES):
         assert live is not None
         body = await _body(child, live, home)
-        body["metadata"] = {**body["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}
+        # The version alone doesn't keep an apply from making an object anew that is gone meanwhile; the UID does.
+        looked_at = {"resourceVersion": live["metadata"]["resourceVersion"], "uid": live["metadata"]["uid"]}
+        body["metadata"] = {**body["metadata"], **looked_at}
         try:
+            if labels.RETAINED in (live["metadata"].get("annotations") or {}):
+                body["metadata"]["resourceVersion"] = await _mark_retained(live, None, cluster)
             if child.scale_to is not None and _needs_handover(live, child.scale_to):
                 replicas = max(child.scale_to, int((live.get("spec") or {}).get("replicas") or 0))
                 scale = _scale(body, replicas)

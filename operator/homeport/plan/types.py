@@ -67,13 +67,13 @@ class Phase(StrEnum):
     """In which step of a component's rollout an object is applied."""
 
     PREPARE = "prepare"
-    """ConfigMaps, Secrets, claims, Services: nothing runs from it."""
+    """ConfigMaps, Secrets, claims, Services, NetworkPolicies: nothing runs from it, and a migration needs it."""
     MIGRATE = "migrate"
     """The Job that must succeed before the workload."""
     RUN = "run"
     """The workload itself."""
     EXPOSE = "expose"
-    """Autoscalers, disruption budgets, Ingresses, NetworkPolicies."""
+    """Autoscalers, disruption budgets, Ingresses."""
 
 
 PHASES = (Phase.PREPARE, Phase.MIGRATE, Phase.RUN, Phase.EXPOSE)
