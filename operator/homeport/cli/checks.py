@@ -110,7 +110,12 @@ def _metadata(document: Document) -> Iterable[Problem]:
 
 def _one(document: Document) -> tuple[list[Problem], Resource[Any] | None]:
     """What the models, and for applications the renderer, say of one document."""
-    body = {**document.body, "metadata": document.metadata, "status": {}}
+    # What is around the spec has been judged already, and may be anything.
+    names = {key: value for key in ("name", "namespace") if isinstance(value := document.metadata.get(key), str)}
+    body = {
+        **{key: document.body[key] for key in ("apiVersion", "kind", "spec") if key in document.body},
+        "metadata": names,
+    }
     try:
         resource = parse(body)
     except InvalidSpec as error:
@@ -129,7 +134,7 @@ def _without_echoes(problems: Sequence[str]) -> list[str]:
 
     def is_echo(text: str) -> bool:
         items = f"{text.partition(':')[0]}["
-        return text.endswith("after validation, not 0") and any(other.startswith(items) for other in problems)
+        return ": must have at least " in text and any(other.startswith(items) for other in problems)
 
     return [text for text in problems if not is_echo(text)]
 

@@ -17,6 +17,9 @@ from rich.text import Text
 WIDE = 100_000
 """Columns of what isn't a terminal: whoever reads it there wants whole lines."""
 
+ROOM = 36
+"""Columns that a message should have at least on a terminal."""
+
 HEALTH_STYLES = {
     "Healthy": "green",
     "Suspended": "blue",
@@ -38,11 +41,21 @@ def health(value: str) -> Text:
     return Text(value, HEALTH_STYLES.get(value, ""))
 
 
-def table(out: Console, header: Sequence[str], rows: Sequence[Sequence[str | Text]], *, flexible: int = -1) -> None:
-    """Columns side by side; on a terminal the ``flexible`` one is folded where the line would be too long."""
+def table(
+    out: Console,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    *,
+    flexible: int = -1,
+    optional: Sequence[int] = (),
+) -> None:
+    """Columns side by side; on a terminal the ``flexible`` one is folded where the line would be too long.
+
+    On a narrow one the ``optional`` columns are left out, too.
+    """
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     if out.is_terminal:
-        out.print(grid(header, cells, flexible))
+        out.print(grid(header, cells, flexible, optional=optional, width=out.width))
         return
     lines = [[Text(name) for name in header], *cells]
     widths = [max(line[index].cell_len for line in lines) for index in range(len(header))]
@@ -51,8 +64,32 @@ def table(out: Console, header: Sequence[str], rows: Sequence[Sequence[str | Tex
         out.print(shown.rstrip(), soft_wrap=True)
 
 
-def grid(header: Sequence[str], cells: Sequence[Sequence[Text]], flexible: int = -1) -> Table:
+def fitting(
+    header: Sequence[str], cells: Sequence[Sequence[Text]], flexible: int, optional: Sequence[int], width: int
+) -> list[int]:
+    """The columns to show in ``width``: ``optional`` ones are left out, in their order, until ``flexible`` has room."""
+    widths = [max([len(name), *(row[index].cell_len for row in cells)]) + 3 for index, name in enumerate(header)]
+    kept = list(range(len(header)))
+    for index in optional:
+        if width - sum(widths[column] for column in kept if column != flexible) >= min(ROOM, widths[flexible]):
+            break
+        kept.remove(index)
+    return kept
+
+
+def grid(
+    header: Sequence[str],
+    cells: Sequence[Sequence[Text]],
+    flexible: int = -1,
+    *,
+    optional: Sequence[int] = (),
+    width: int = WIDE,
+) -> Table:
     """The table for a terminal."""
+    if optional:
+        kept = fitting(header, cells, flexible, optional, width)
+        header, cells = [header[i] for i in kept], [[row[i] for i in kept] for row in cells]
+        flexible = kept.index(flexible)
     out = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     for index, name in enumerate(header):
         fixed = index != flexible

@@ -33,6 +33,8 @@ from homeport.drivers.kubernetes import errors
 
 HEADER = ("KIND", "NAMESPACE", "NAME", "READY", "HEALTH", "MESSAGE", "URL", "AGE")
 MESSAGE = HEADER.index("MESSAGE")
+OPTIONAL = (HEADER.index("URL"), HEADER.index("HEALTH"), HEADER.index("AGE"))
+"""What is left out on a narrow terminal, in this order."""
 TICK = 1.0
 """Seconds between two redraws while nothing changes: ages and the Lease move on."""
 _LONGEST = 120
@@ -118,18 +120,20 @@ class View:
             return Text(f"all {total} ready", "bold green")
         return Text(f"{self.ready} of {total} ready", "bold red")
 
-    def live(self, height: int) -> RenderableType:
+    def live(self, width: int, height: int) -> RenderableType:
         """The whole, for a terminal of so many lines; what isn't ready comes first when not all fits."""
         rows, room = self.shown(), max(3, height - 5)
         left = len(rows) - room
         if left > 0:
             rows = sorted(rows, key=lambda row: row.is_ready)[:room]
-        parts: list[RenderableType] = [output.grid(HEADER, cells(rows), MESSAGE)] if rows else []
-        if left > 0:
-            parts.append(Text(f"and {left} more", "dim"))
-        parts += [self.summary(), self.operator.text]
+        # The summary stands above: what is below may be cut off by the terminal's end.
+        parts: list[RenderableType] = [self.summary(), self.operator.text]
         if self.trouble:
             parts.append(Text(self.trouble, "yellow"))
+        if rows:
+            parts.append(output.grid(HEADER, cells(rows), MESSAGE, optional=OPTIONAL, width=width))
+        if left > 0:
+            parts.append(Text(f"and {left} more", "dim"))
         return Group(*parts)
 
 
@@ -163,7 +167,7 @@ async def _once(options: Options, view: View) -> bool:
         out = output.console()
         rows = view.shown()
         if rows:
-            output.table(out, HEADER, cells(rows), flexible=MESSAGE)
+            output.table(out, HEADER, cells(rows), flexible=MESSAGE, optional=OPTIONAL)
             out.print()
         out.print(view.summary(), soft_wrap=True)
         out.print(view.operator.text, soft_wrap=True)
@@ -232,9 +236,9 @@ async def _show(view: View, changed: asyncio.Event) -> None:
         printer = _Transitions(view, out)
         await _lines(view, changed, printer.print)
     else:
-        with Live(view.live(out.height), console=out, auto_refresh=False, vertical_overflow="crop") as live:
+        with Live(view.live(out.width, out.height), console=out, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                live.update(view.live(out.height), refresh=True)
+                live.update(view.live(out.width, out.height), refresh=True)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), TICK)
                 changed.clear()
