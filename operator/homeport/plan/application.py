@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from homeport.api import labels
 from homeport.api.application import ApplicationSpec
 from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.resource import InvalidSpec, Resource
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait, worst
-from homeport.plan import render
+from homeport.plan import names, render
 from homeport.plan.health import HEALTHY, REPORTING_KINDS, Verdict, pod_trouble, verdict
 from homeport.plan.types import Change, Child, ObjectId, Phase, Place, Verb, Versions
-from homeport.plan.world import ApplicationWorld, Desired, Report
+from homeport.plan.world import ApplicationWorld, ChildKey, Desired, Live, Report
 
 App = Resource[ApplicationSpec]
 
@@ -33,9 +34,10 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     claimed: list[tuple[str, str, str]] = []
     needs: dict[tuple[str, str], tuple[str, ...]] = {}
     complete = not any(isinstance(missing.outcome, Wait | Transient) for missing in world.missing)
+    done = _done_and_gone(app, world.live)
     for place in world.places:
         try:
-            rendered = render.render(app, place, world.versions.get(place.name, Versions()), done_jobs(app))
+            rendered = render.render(app, place, world.versions.get(place.name, Versions()), done)
             for component in render.components(app, place.name):
                 if component.depends_on:
                     needs[place.name, component.name] = tuple(component.depends_on)
@@ -48,6 +50,24 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
         problems.extend(taken.values())
         children.extend(child for child in rendered if child.id not in taken)
     return Desired(tuple(children), tuple(problems), needs, complete, tuple(world.places), tuple(claimed))
+
+
+def _done_and_gone(app: App, live: Mapping[ChildKey, Live]) -> dict[str, str]:
+    """Jobs that never run again and aren't there any more. One that is there stays, with its Pods' logs, until what
+    it runs changes: it is wanted as it is."""
+    there = set()
+    for (_, found), body in live.items():
+        if found.kind == "Job":
+            marks = body["metadata"].get("labels") or {}
+            there.add(
+                (marks.get(labels.ENVIRONMENT), marks.get(labels.COMPONENT), found.name[-names.JOB_HASH_LENGTH :])
+            )
+    out = {}
+    for key, value in done_jobs(app).items():
+        environment, component, _ = key.split("/")
+        if (environment, component, value[: names.JOB_HASH_LENGTH]) not in there:
+            out[key] = value
+    return out
 
 
 def claims(children: Sequence[Child]) -> list[tuple[str, str, str]]:
@@ -99,7 +119,7 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
         left = ", ".join(entry.shown for entry in report.pruning[:3])
         outcomes.append(Wait(Reason.PROGRESSING, f"removing {left}"))
     fields: dict[str, Any] = {"environments": environments}
-    done = _done(app, report.changes, wanted.places)
+    done = _done(app, world, report.changes)
     if done:
         fields["doneJobs"] = [{"id": key, "hash": value} for key, value in sorted(done.items())]
     if environments:
@@ -108,8 +128,10 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
     if url:
         fields["url"] = url
     token = app.annotations.get("homeport.dev/replace-at")
-    if token:
+    if token and not _replacements_left(report):
         fields["lastReplaceAt"] = token
+    elif app.status.get("lastReplaceAt"):
+        fields["lastReplaceAt"] = app.status["lastReplaceAt"]
     outcome = worst(outcomes)
     if isinstance(outcome, Ok):
         if not wanted.places:
@@ -119,6 +141,13 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
             )
         outcome = _all_well(app, wanted.places, outcome)
     return fields, outcome
+
+
+def _replacements_left(report: Report) -> bool:
+    """Whether a replacement was asked for and hasn't been made: the token counts until it has."""
+    return any(
+        change.verb is Verb.REPLACE and (change.cluster, change.id) not in report.applied for change in report.changes
+    )
 
 
 def _all_well(app: App, places: Sequence[Place], outcome: Ok) -> Ok:
@@ -240,14 +269,17 @@ def _replicas(change: Change) -> int:
     return 1 if change.id.kind == "Job" else 0
 
 
-def _done(app: App, changes: Sequence[Change], places: Sequence[Place]) -> dict[str, str]:
-    """Jobs that never run again, by what ran; those of environments and components that are gone are forgotten."""
-    names = {component.name for component in app.spec.components}
-    there = {place.name for place in places}
+def _done(app: App, world: ApplicationWorld, changes: Sequence[Change]) -> dict[str, str]:
+    """Jobs that never run again, by what ran; those of environments and components that are gone are forgotten.
+
+    An environment that can't be used for now isn't gone: what ran in it must not run again when it is back.
+    """
+    known = {component.name for component in app.spec.components}
+    there = {place.name for place in world.places} | {missing.name for missing in world.missing}
     out = {}
     for key, value in done_jobs(app).items():
         environment, component, _ = key.split("/")
-        if environment in there and component in names:
+        if component in known and (environment in there or "" in there):
             out[key] = value
     for change in changes:
         child = change.child

@@ -48,9 +48,13 @@ def bounded(name: str, limit: int) -> str:
     return name if len(name) <= limit else f"{name[: limit - 9].rstrip('-.')}-{digest(name)}"
 
 
+JOB_HASH_LENGTH = 8
+"""How much of its digest is in a Job's name."""
+
+
 def job(stem: str, job_hash: str) -> str:
     """The name of a Job that runs once: its Pods' labels hold it, so 63 characters are the limit."""
-    return f"{bounded(stem, LABEL_LIMIT - 9)}-{job_hash[:8]}"
+    return f"{bounded(stem, LABEL_LIMIT - 1 - JOB_HASH_LENGTH)}-{job_hash[:JOB_HASH_LENGTH]}"
 
 
 def volume(kind: str, name: str) -> str:

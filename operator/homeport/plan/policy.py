@@ -31,7 +31,7 @@ def decide(
     steps: list[Change] = []
     held: dict[ChildKey, str] = {}
     problems: list[Outcome] = []
-    ready = _ready_components(changes)
+    unready = _unready_components(changes)
     migrating = _unfinished_migrations(changes)
     for change in sorted(changes, key=_order):
         child = change.child
@@ -49,7 +49,7 @@ def decide(
         if change.drift:
             steps.append(change)
             continue
-        wait = _order_of_rollout(change, desired, ready, migrating) or _inputs(change, versions or {})
+        wait = _order_of_rollout(change, desired, unready, migrating) or _inputs(change, versions or {})
         if wait is None:
             steps.append(change)
         else:
@@ -65,9 +65,9 @@ def _order(change: Change) -> tuple[int, str]:
     return PHASES.index(change.child.phase), str(change.id)
 
 
-def _ready_components(changes: Sequence[Change]) -> set[ComponentKey]:
-    """Components whose every workload and Job is as wanted and healthy."""
-    ready: dict[ComponentKey, bool] = {}
+def _unready_components(changes: Sequence[Change]) -> set[ComponentKey]:
+    """Components with a workload or a Job that isn't as wanted or isn't healthy; one whose Job is done has none."""
+    unready: set[ComponentKey] = set()
     for change in changes:
         child = change.child
         if child is None or child.phase not in (Phase.RUN, Phase.MIGRATE):
@@ -78,8 +78,9 @@ def _ready_components(changes: Sequence[Change]) -> set[ComponentKey]:
             and (change.verb is Verb.NOTHING or change.drift)
             and verdict(change.live).health in (Health.HEALTHY, Health.SUSPENDED)
         )
-        ready[key] = ready.get(key, True) and well
-    return {key for key, well in ready.items() if well}
+        if not well:
+            unready.add(key)
+    return unready
 
 
 def _unfinished_migrations(changes: Sequence[Change]) -> dict[ComponentKey, str]:
@@ -134,13 +135,13 @@ def _is_sibling_wait(wait: Wait) -> bool:
 
 
 def _order_of_rollout(
-    change: Change, desired: Desired, ready: set[ComponentKey], migrating: Mapping[ComponentKey, str]
+    change: Change, desired: Desired, unready: set[ComponentKey], migrating: Mapping[ComponentKey, str]
 ) -> Wait | None:
     child = change.child
     if child is None or child.phase is Phase.PREPARE:
         return None
     environment, component = child.environment, child.component
-    blockers = [n for n in desired.needs.get((environment, component), ()) if (environment, n) not in ready]
+    blockers = [n for n in desired.needs.get((environment, component), ()) if (environment, n) in unready]
     if blockers:
         return Wait(Reason.DEPENDENCY_NOT_READY, _WAITS_FOR + " and ".join(blockers))
     if child.phase is not Phase.MIGRATE and (environment, component) in migrating:
@@ -185,7 +186,7 @@ def removal(key: ChildKey, found: Mapping[str, object]) -> Change:
     annotations = metadata.get("annotations") or {}
     if annotations.get(labels.PRUNE) == "Disabled":
         return Change(Verb.KEEP, key[1], f"{labels.PRUNE}: Disabled", live=found, cluster=key[0])
-    if annotations.get(labels.DELETION_POLICY) == "Retain":
+    if annotations.get(labels.DELETION_POLICY) == "Retain" or labels.RETAINED in annotations:
         return Change(Verb.KEEP, key[1], "deletionPolicy: Retain", live=found, cluster=key[0])
     return Change(
         Verb.DELETE,
