@@ -64,7 +64,8 @@ def parse_spec(model: type[SpecT], raw: Mapping[str, Any], path: str = "spec") -
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise InvalidSpec([_sentence(problem, raw, path) for problem in error.errors()[:10]]) from None
+        problems = _without_echoes(error.errors())
+        raise InvalidSpec([_sentence(problem, raw, path) for problem in problems[:10]]) from None
 
 
 def parse(body: Mapping[str, Any]) -> Resource[Any]:
@@ -117,6 +118,12 @@ _WORDS = {
     "greater_than_equal": "is {input!r}; it should be greater than or equal to {ge}",
     "less_than_equal": "is {input!r}; it should be less than or equal to {le}",
 }
+
+
+def _without_echoes(problems: Sequence[Any]) -> list[Any]:
+    """A list whose only item is wrong is reported as too short, too, for pydantic counts the items that are right."""
+    inside = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inside]
 
 
 def _sentence(problem: Any, raw: Mapping[str, Any], path: str) -> str:
