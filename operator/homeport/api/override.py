@@ -25,7 +25,9 @@ class Override:
             inner(value)
             return value
 
-        return core_schema.no_info_wrap_validator_function(check, handler.generate_schema(override_model()))
+        as_written = core_schema.plain_serializer_function_ser_schema(lambda value: value)
+        model = handler.generate_schema(override_model())
+        return core_schema.no_info_wrap_validator_function(check, model, serialization=as_written)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return {"type": "object", "x-homeport-override-of": "Component"}
