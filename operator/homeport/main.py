@@ -87,7 +87,7 @@ class Operator:
             user_agent=f"homeport-operator/{__version__}",
             on_call=self.metrics.observe_call,
         )
-        self.events = EventRecorder(self.client, instance=self.identity)
+        self.events = EventRecorder(self.client, instance=self.identity, repeat=0.0)
         self.cluster = Cluster(self.client, on_event=self._cluster_event)
         self.engine = Engine(
             self.cluster,

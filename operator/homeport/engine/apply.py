@@ -97,11 +97,11 @@ async def delete(change: Change, cluster: Cluster, propagation: Any = "Backgroun
     cluster.expects_gone(metadata["uid"])
 
 
-async def retain(live: Mapping[ChildKey, Mapping[str, Any]], cluster: Cluster) -> None:
+async def retain(live: Mapping[ChildKey, Mapping[str, Any]], clusters: Clusters) -> None:
     """Mark what outlives its owner, so that nobody takes it for something left behind; ``_update`` takes it off."""
-    for found in live.values():
+    for (identity, _), found in live.items():
         if labels.RETAINED not in (found["metadata"].get("annotations") or {}):
-            await _mark_retained(found, "true", cluster)
+            await _mark_retained(found, "true", clusters[identity])
 
 
 async def _mark_retained(found: Mapping[str, Any], mark: str | None, cluster: Cluster) -> str:

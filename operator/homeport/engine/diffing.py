@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from homeport.api import labels
 from homeport.drivers.kubernetes import types
 from homeport.engine.apply import marked
 from homeport.engine.context import Context
@@ -51,10 +52,14 @@ async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context)
         if found["metadata"].get("deletionTimestamp"):
             return Change(Verb.NOTHING, child.id, "being deleted", child, found, cluster=child.cluster), True
     change = compare(child, manifest, wanted, found)
+    if change.verb is Verb.NOTHING and labels.RETAINED in ((found or {}).get("metadata", {}).get("annotations") or {}):
+        change = Change(Verb.UPDATE, child.id, "it was retained", child, found, cluster=child.cluster)
     if change.verb is Verb.NOTHING and child.copy_of is not None and await _copy_differs(child, found, context):
         change = Change(Verb.UPDATE, child.id, "the copy differs", child, found, ("data",), drift=True)
     if change.verb is Verb.NOTHING and child.generate is not None and _key_missing(child, found):
         change = Change(Verb.UPDATE, child.id, "a generated key is missing", child, found, ("data",), drift=True)
+    if change.verb is Verb.NOTHING and child.scale_to is not None and _too_few(child.scale_to, found):
+        change = Change(Verb.UPDATE, child.id, "its replicas were not handed over", child, found, ("spec.replicas",))
     if change.verb is Verb.NOTHING and found is not None:
         context.in_step[key] = (wanted, str(found["metadata"]["resourceVersion"]))
     else:
@@ -67,6 +72,11 @@ async def _copy_differs(child: Child, found: Any, context: Context) -> bool:
     namespace, name = child.copy_of
     source = await context.cluster.client.get(types.SECRET, namespace, name)
     return source is not None and (source.get("data") or {}) != (found.get("data") or {})
+
+
+def _too_few(minimum: int, found: Any) -> bool:
+    """An autoscaler never goes below its minimum: the write that was to hand the replicas over never happened."""
+    return int((found.get("spec") or {}).get("replicas", 1)) < minimum
 
 
 def _key_missing(child: Child, found: Any) -> bool:

@@ -54,10 +54,8 @@ async def deleted(resource: Resource[Any], context: Context) -> Outcome:
     return Ok()
 
 
-async def _remove(key: OwnerKey, live: dict[ChildKey, Live], context: Context, keep_all: bool = False) -> Outcome:
+async def _remove(key: OwnerKey, live: dict[ChildKey, Live], context: Context) -> Outcome:
     """Remove an owner's objects by their own policies. Ok when nothing is left that should go."""
-    if keep_all:
-        return Ok()
     steps = [policy.removal(child, found) for child, found in live.items()]
     going = [step for step in steps if step.verb is Verb.DELETE]
     applied = await apply.apply(key, going, context.clusters)
@@ -86,7 +84,10 @@ async def _application(resource: Resource[Any], context: Context) -> Outcome:
             return unreachable
     live = observe.children(context.clusters, resource.key)
     retain = (resource.raw_spec or {}).get("deletionPolicy") == "Retain"
-    return await _remove(resource.key, live, context, keep_all=retain)
+    if retain:
+        await apply.retain(live, context.clusters)
+        return Ok(f"kept, as deletionPolicy says: {len(live)} objects" if live else "")
+    return await _remove(resource.key, live, context)
 
 
 def _was_in(resource: Resource[Any], environment: str) -> bool:

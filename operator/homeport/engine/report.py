@@ -92,7 +92,9 @@ def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outco
     progress = context.progress.setdefault(key, Progress(now))
     due = progress.since + status.PROGRESS_FIRST
     if progress.written is not None:
-        due = progress.written + status.PROGRESS_NEXT
+        # What is waited for is worth saying sooner than how far something is.
+        waits = outcome.reason == Reason.DEPENDENCY_NOT_READY
+        due = progress.written + (status.PROGRESS_FIRST if waits else status.PROGRESS_NEXT)
     if now < due:
         # The least urgent of all: what becomes ready before its turn never needs the write.
         context.enqueue(key, RESYNC, due - now)

@@ -115,11 +115,15 @@ def cluster_changed(gvk: GVK, before: Body | None, after: Body | None, context: 
     if gvk is types.NAMESPACE:
         _namespace_changed(before, after, context)
     owner = labels.owner_of(body)
-    if owner is not None and _matters(gvk, before, after, context):
+    if before is not None and after is not None:
+        former = labels.owner_of(before)
+        if former is not None and former != owner:
+            context.enqueue(former, CHILD, CHILD_DELAY)
+    if owner is not None and _matters(gvk, before, after):
         context.enqueue(owner, CHILD, CHILD_DELAY)
 
 
-def _matters(gvk: GVK, before: Body | None, after: Body | None, context: Context) -> bool:
+def _matters(gvk: GVK, before: Body | None, after: Body | None) -> bool:
     """Whether a child's change can make a difference: not what we wrote ourselves, not a count that went up by one."""
     if after is None:
         return True
@@ -127,18 +131,9 @@ def _matters(gvk: GVK, before: Body | None, after: Body | None, context: Context
     if before is None:
         # Ours, just made: what it is was known before it came back, and how it is follows in its status.
         return gvk.kind in REPORTING_KINDS and bool(after.get("status"))
-    if before["metadata"].get("labels") != metadata.get("labels"):
-        _wake_former_owner(before, context)
-        return True
-    if _declared(before) != _declared(after):
+    if before["metadata"].get("labels") != metadata.get("labels") or _declared(before) != _declared(after):
         return True
     return gvk.kind in REPORTING_KINDS and verdict(before) != verdict(after)
-
-
-def _wake_former_owner(before: Body, context: Context) -> None:
-    owner = labels.owner_of(before)
-    if owner is not None:
-        context.enqueue(owner, CHILD, CHILD_DELAY)
 
 
 def _declared(body: Body) -> tuple[Any, ...]:
