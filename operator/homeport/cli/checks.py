@@ -112,10 +112,8 @@ def _one(document: Document) -> tuple[list[Problem], Resource[Any] | None]:
     """What the models, and for applications the renderer, say of one document."""
     # What is around the spec has been judged already, and may be anything.
     names = {key: value for key in ("name", "namespace") if isinstance(value := document.metadata.get(key), str)}
-    body = {
-        **{key: document.body[key] for key in ("apiVersion", "kind", "spec") if key in document.body},
-        "metadata": names,
-    }
+    body: dict[str, Any] = {"metadata": names}
+    body |= {key: document.body[key] for key in ("apiVersion", "kind", "spec") if key in document.body}
     try:
         resource = parse(body)
     except InvalidSpec as error:
