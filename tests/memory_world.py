@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ Manifest = dict[str, Any]
 EPOCH = datetime(2026, 1, 15, 12, tzinfo=UTC)
 OURS = (types.PROJECT, types.ENVIRONMENT, types.APPLICATION)
 STEP = 0.5
-QUIET = 25.0
+QUIET = 12.0
 """Seconds of the clock without a write after which the world counts as settled."""
 
 
@@ -161,6 +162,16 @@ class World:
         self.failing: set[str] = set()
         """Names of Deployments whose Pods never become ready, and of Jobs (without their digest) that fail."""
 
+    def clone(self) -> World:
+        """Another world that is as this one is now; no operator runs in it."""
+        other = World()
+        mine, theirs = self.client, other.client
+        theirs._objects, theirs._applied = copy.deepcopy(mine._objects), copy.deepcopy(mine._applied)
+        theirs._version, theirs._history = mine._version, list(mine._history)
+        theirs._uids = itertools.count(mine._version)
+        other.clock.seconds, other.failing = self.clock.seconds, set(self.failing)
+        return other
+
     async def apply(self, documents: Iterable[Manifest], manager: str = "kubectl") -> None:
         """As a user."""
         for body in documents:
@@ -294,7 +305,13 @@ def comparable(found: Manifest, secrets: bool = False) -> Manifest:
     annotations.pop("homeport.dev/applied-hash", None)
     if not secrets and out["kind"] == "Secret":
         out["data"] = sorted(out.get("data") or {})
-    _without_stamps(out.get("status"))
+    for template in (out.get("spec") or {}).get("template"), ((out.get("spec") or {}).get("jobTemplate") or {}):
+        # A digest of resourceVersions.
+        ((template or {}).get("metadata") or {}).get("annotations", {}).pop("homeport.dev/inputs-hash", None)
+    status = out.get("status") or {}
+    if "activity" in status:
+        status["activity"].sort(key=lambda entry: (entry["verb"], entry["object"]))
+    _without_stamps(status)
     return out
 
 

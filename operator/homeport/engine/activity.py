@@ -23,16 +23,22 @@ def entry(before: Body | None, after: Body | None, deleted_at: str) -> dict[str,
     if body is None:
         return None
     what = f"{body['kind']}/{body['metadata']['name']}"
-    if after is None:
-        return {"time": deleted_at, "actor": _actor(body)[0], "verb": "deleted", "object": what}
-    if before is not None and before["metadata"].get("generation") == after["metadata"].get("generation"):
-        return None
+    asked = body["metadata"].get("deletionTimestamp")
+    if after is None or asked:
+        return {"time": str(asked or deleted_at), "actor": _actor(body)[0], "verb": "deleted", "object": what}
     actor, time = _actor(after)
+    if before is not None and _written(before) == _written(after):
+        return None
     created = str(after["metadata"].get("creationTimestamp", ""))
     generation = int(after["metadata"].get("generation", 0))
     if generation <= 1:
         return {"time": created, "actor": actor, "verb": "created", "object": what}
     return {"time": time or created, "actor": actor, "verb": "changed", "object": what}
+
+
+def _written(body: Body) -> tuple[Any, ...]:
+    """What tells one change from the next: what it says is the same after a restart, when there is no before."""
+    return body["metadata"].get("uid"), body["metadata"].get("generation"), *_actor(body)
 
 
 def _actor(body: Body) -> tuple[str, str]:

@@ -126,7 +126,7 @@ async def _create(change: Change, cluster: Cluster, home: Cluster) -> None:
     body = await _body(child, None, home)
     found = await cluster.client.apply(gvk, namespace, name, body, force=False)
     if child.scale_to is not None:
-        scale = _scale(body, child.scale_to)
+        scale = _scale(body, child.scale_to, found["metadata"]["uid"])
         found = await cluster.client.apply(gvk, namespace, name, scale, manager=labels.SCALE_MANAGER)
     cluster.expects(gvk, namespace, name, found["metadata"]["resourceVersion"])
 
@@ -149,7 +149,7 @@ async def _update(owner: OwnerKey, change: Change, cluster: Cluster, home: Clust
                 body["metadata"]["resourceVersion"] = await _mark_retained(live, None, cluster)
             if child.scale_to is not None and _needs_handover(live, child.scale_to):
                 replicas = max(child.scale_to, int((live.get("spec") or {}).get("replicas") or 0))
-                scale = _scale(body, replicas)
+                scale = _scale(body, replicas, live["metadata"]["uid"])
                 scaled = await cluster.client.apply(gvk, namespace, name, scale, manager=labels.SCALE_MANAGER)
                 body["metadata"]["resourceVersion"] = scaled["metadata"]["resourceVersion"]
             found = await cluster.client.apply(gvk, namespace, name, body)
@@ -175,11 +175,11 @@ def _needs_handover(live: Mapping[str, Any], minimum: int) -> bool:
     return annotations.get(labels.AUTOSCALED) != "true" or replicas == 0 or replicas < minimum
 
 
-def _scale(body: Manifest, replicas: int) -> Manifest:
+def _scale(body: Manifest, replicas: int, uid: str) -> Manifest:
     return {
         "apiVersion": body["apiVersion"],
         "kind": body["kind"],
-        "metadata": {"name": body["metadata"]["name"], "namespace": body["metadata"].get("namespace")},
+        "metadata": {"name": body["metadata"]["name"], "namespace": body["metadata"].get("namespace"), "uid": uid},
         "spec": {"replicas": replicas},
     }
 

@@ -23,33 +23,45 @@ class Claims:
     def __init__(self) -> None:
         self._by_place: dict[Place, set[_Claim]] = {}
         self._by_owner: dict[OwnerKey, frozenset[Place]] = {}
+        self._created: dict[OwnerKey, str] = {}
 
     def register(self, owner: OwnerKey, created: str, places: Iterable[Place]) -> set[OwnerKey]:
         """Take note of all that ``owner`` claims; returns the others whose standing may have changed by it."""
         now = frozenset(places)
         before = self._by_owner.get(owner, frozenset())
-        if now == before:
-            return set()
         touched: set[OwnerKey] = set()
-        for place in before - now:
-            claims = self._by_place[place]
-            claims -= {claim for claim in claims if claim.owner == owner}
-            touched.update(claim.owner for claim in claims)
-            if not claims:
-                del self._by_place[place]
+        if before and self._created.get(owner) != created:
+            # Another resource of the same name: it isn't as old as its predecessor was.
+            touched = self._drop(owner, before)
+            before = frozenset()
+        if now == before:
+            return touched - {owner}
+        touched |= self._drop(owner, before - now)
         for place in now - before:
             claims = self._by_place.setdefault(place, set())
             touched.update(claim.owner for claim in claims)
             claims.add(_Claim(created, owner))
         if now:
             self._by_owner[owner] = now
+            self._created[owner] = created
         else:
             self._by_owner.pop(owner, None)
+            self._created.pop(owner, None)
         return touched - {owner}
+
+    def _drop(self, owner: OwnerKey, places: Iterable[Place]) -> set[OwnerKey]:
+        touched: set[OwnerKey] = set()
+        for place in places:
+            claims = self._by_place[place]
+            claims -= {claim for claim in claims if claim.owner == owner}
+            touched.update(claim.owner for claim in claims)
+            if not claims:
+                del self._by_place[place]
+        return touched
 
     def forget(self, owner: OwnerKey) -> set[OwnerKey]:
         """``owner`` is gone; returns those who may go on now."""
-        return self.register(owner, "", ())
+        return self.register(owner, self._created.get(owner, ""), ())
 
     def of(self, owner: OwnerKey) -> frozenset[Place]:
         """Everything that ``owner`` claims."""

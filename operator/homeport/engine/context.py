@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -66,7 +65,7 @@ class Context:
     progress: dict[OwnerKey, Progress] = field(default_factory=dict)
     written: dict[OwnerKey, str] = field(default_factory=dict)
     """The resourceVersion that our last write to a resource was answered with."""
-    activity: dict[str, deque[Mapping[str, Any]]] = field(default_factory=dict)
+    activity: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """By project: changes that its log doesn't have yet."""
     elsewhere: Callable[..., None] = lambda gvk, kind, before, after: None
     """Told of every change in another cluster."""

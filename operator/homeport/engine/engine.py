@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.types import GVK
+from homeport.drivers.kubernetes.watches import CHILD_KINDS, OPTIONAL_KINDS
 from homeport.engine import activity, triggers
 from homeport.engine.context import Context, utc_now
 from homeport.engine.queue import RESYNC, USER, Queue, QueueClosed
@@ -29,6 +29,7 @@ from homeport.engine.store import Store, key_of
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
 from homeport.plan import application as application_plan
 from homeport.plan import environment as environment_plan
+from homeport.plan import project as project_plan
 from homeport.plan.types import Child
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,9 @@ class Engine:
     def _note(self, key: OwnerKey, before: Body | None, after: Body | None) -> None:
         found = activity.entry(before, after, timestamp(self.context.now()))
         if found is not None:
-            log_of = self.context.activity.setdefault(key.namespace, deque(maxlen=50))
-            log_of.append(found)
+            # The newest by their time, whatever order they are told in: a restart must come to the same log.
+            known = self.context.activity.get(key.namespace, ())
+            self.context.activity[key.namespace] = project_plan.merge_activity(known, (found,))
 
     def cluster_event(self, gvk: GVK, kind: str, before: Body | None, after: Body | None) -> None:
         """Something in the cluster appeared, changed or is gone. Called by the informers; returns at once."""
@@ -136,18 +138,12 @@ class Engine:
     def _orphans(self) -> set[OwnerKey]:
         """Owners of children whose resource is gone: its finalizer was taken off by force while we were away."""
         owners = set()
-        for spec in (
-            types.DEPLOYMENT,
-            types.STATEFUL_SET,
-            types.CONFIG_MAP,
-            types.SERVICE,
-            types.INGRESS,
-            types.SECRET,
-        ):
-            for child in self.cluster.children_of(spec):
-                owner = labels.owner_of(child)
-                if owner is not None and self.store.body(owner) is None:
-                    owners.add(owner)
+        for _, cluster in self.context.clusters.connected():
+            for gvk in (*CHILD_KINDS, *OPTIONAL_KINDS):
+                for child in cluster.children_of(gvk):
+                    owner = labels.owner_of(child)
+                    if owner is not None and self.store.body(owner) is None:
+                        owners.add(owner)
         return owners
 
     async def connect(self, seconds: float = 20.0) -> None:
@@ -202,11 +198,10 @@ class Engine:
             outcome = Stalled(Reason.ACCESS_DENIED, str(error))
             log.warning("%s: %s", key, error)
             self.queue.add(key, RESYNC, FORBIDDEN_PAUSE)
-        except errors.Conflict as error:
-            # Somebody was faster; what is true now arrives by the watch.
+        except (errors.Conflict, errors.NotFound) as error:
+            # Somebody was faster, or the resource is gone and its watch hasn't said so.
             outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
-        except errors.NotFound as error:
-            outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
+            await self._look_up(key)
         except errors.ApiError as error:
             outcome = Transient(Reason.PROGRESSING_WITH_RETRY, str(error))
             log.warning("%s: %s", key, error)
@@ -221,6 +216,19 @@ class Engine:
         else:
             self.queue.forget(key)
         return outcome
+
+    async def _look_up(self, key: OwnerKey) -> None:
+        """Ask the API server what is true of a resource now, when the watch seems to be behind."""
+        try:
+            body = await self.cluster.client.get(types.by_kind(labels.API_VERSION, key.kind), key.namespace, key.name)
+        except errors.ApiError as error:
+            log.info("%s: %s", key, error)
+            return
+        known = self.store.body(key)
+        if body is not None:
+            self.seen(body)
+        elif known is not None:
+            self.seen(known, gone=True)
 
     async def _confess(self, key: OwnerKey, outcome: Outcome) -> None:
         """Write an internal error into the status, if that is still possible."""
@@ -270,6 +278,8 @@ class Engine:
         """
         now = self._clock()
         behind: dict[OwnerKey, float] = {}
+        listed: set[OwnerKey] = set()
+        before = self.store.keys()
         for kind in KINDS:
             gvk = types.by_kind(labels.API_VERSION, kind.name)
             items, _ = await self.cluster.client.list(gvk, labels=self._shard, metadata_only=True, resource_version="0")
@@ -277,10 +287,15 @@ class Engine:
                 metadata = item["metadata"]
                 key = OwnerKey(kind.name, metadata.get("namespace") or "", metadata["name"])
                 known = self.store.body(key)
+                listed.add(key)
                 if not self._selects(item):
                     continue
                 if known is None or _newer(metadata["resourceVersion"], known["metadata"]["resourceVersion"]):
                     behind[key] = self._behind.get(key, now)
+        for key in before:
+            # Kopf lists anew after a 410 and says nothing of what went meanwhile.
+            if key not in listed:
+                await self._look_up(key)
         self._behind = behind
         return [key for key, since in behind.items() if now - since > SETTLE]
 

@@ -77,7 +77,9 @@ async def _send(resource: Resource[Any], fresh: Mapping[str, Any], context: Cont
         "status": fresh,
     }
     found = await context.cluster.client.apply(gvk, resource.namespace, resource.name, body, subresource="status")
-    context.written[resource.key] = found["metadata"]["resourceVersion"]
+    version = found["metadata"]["resourceVersion"]
+    context.written[resource.key] = version
+    context.store.told(resource.key, version, fresh)
 
 
 def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome, context: Context) -> bool:

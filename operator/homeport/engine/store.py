@@ -8,6 +8,7 @@ from typing import Any
 
 from homeport.api.labels import OwnerKey
 from homeport.api.resource import InvalidSpec, Resource, parse
+from homeport.drivers.kubernetes.types import version_reached
 
 Body = Mapping[str, Any]
 
@@ -17,6 +18,8 @@ class _Entry:
     body: Body
     parsed: Resource[Any] | None = None
     error: InvalidSpec | None = None
+    told: tuple[str, Mapping[str, Any]] | None = None
+    """(resourceVersion, status) of our own last write, until the watch has shown it."""
 
 
 class Store:
@@ -44,7 +47,18 @@ class Store:
         if entry.parsed is not None and _same_spec(before, body):
             fresh.parsed = _refreshed(entry.parsed, body)
         self._entries[key] = fresh
+        if entry.told is not None and before["metadata"].get("uid") == body["metadata"].get("uid"):
+            self.told(key, *entry.told)
         return before
+
+    def told(self, key: OwnerKey, version: str, status: Mapping[str, Any]) -> None:
+        """We wrote this status: who reads the resource must not see an older one while the watch is behind."""
+        entry = self._entries.get(key)
+        if entry is None or version_reached(str(entry.body["metadata"].get("resourceVersion", "")), version):
+            return
+        entry.told = (version, status)
+        if entry.parsed is not None:
+            entry.parsed = replace(entry.parsed, status=status)
 
     def remove(self, key: OwnerKey) -> Body | None:
         """Forget ``key``; returns what was there."""
@@ -70,6 +84,8 @@ class Store:
         if entry.parsed is None:
             try:
                 entry.parsed = parse(entry.body)
+                if entry.told is not None:
+                    entry.parsed = replace(entry.parsed, status=entry.told[1])
             except InvalidSpec as error:
                 entry.error = error
                 raise
@@ -80,7 +96,9 @@ class Store:
         try:
             return self.resource(key), None
         except InvalidSpec as error:
-            return _bare(key, self._entries[key].body), error
+            entry = self._entries[key]
+            bare = _bare(key, entry.body)
+            return bare if entry.told is None else replace(bare, status=entry.told[1]), error
 
     def keys(self, kind: str | None = None, namespace: str | None = None) -> list[OwnerKey]:
         """The keys of a kind, of a namespace, or all."""

@@ -130,7 +130,8 @@ def _matters(gvk: GVK, before: Body | None, after: Body | None) -> bool:
     metadata = after["metadata"]
     if before is None:
         # Ours, just made: what it is was known before it came back, and how it is follows in its status.
-        return gvk.kind in REPORTING_KINDS and bool(after.get("status"))
+        # A CronJob has none until its first run.
+        return gvk is types.CRON_JOB or (gvk.kind in REPORTING_KINDS and bool(after.get("status")))
     if before["metadata"].get("labels") != metadata.get("labels") or _declared(before) != _declared(after):
         return True
     return gvk.kind in REPORTING_KINDS and verdict(before) != verdict(after)

@@ -144,9 +144,12 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
 
 
 def _replacements_left(report: Report) -> bool:
-    """Whether a replacement was asked for and hasn't been made: the token counts until it has."""
+    """Whether a replacement was asked for and hasn't been made: the token counts until it has. Claims never are."""
     return any(
-        change.verb is Verb.REPLACE and (change.cluster, change.id) not in report.applied for change in report.changes
+        change.verb is Verb.REPLACE
+        and change.id.kind != "PersistentVolumeClaim"
+        and (change.cluster, change.id) not in report.applied
+        for change in report.changes
     )
 
 
