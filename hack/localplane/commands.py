@@ -119,7 +119,7 @@ def _objects(console: Console, chosen: Cluster) -> bool:
     watch = objects.Watch.everything(items)
     if watch.rows:
         console.print()
-        console.print(objects.table(watch, final=True))
+        objects.show(console, watch)
     return not watch.unready
 
 

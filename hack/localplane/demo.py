@@ -32,7 +32,7 @@ def demo(console: Console, state: State, timeout: float = 300.0, examples: Seque
     watch = _targets(kubectl, examples)
     in_time = _follow(console, kubectl, watch, timeout)
     console.print()
-    console.print(objects.table(watch, final=True))
+    objects.show(console, watch)
     total = time.monotonic() - start
     if not in_time:
         console.print(f"\n[red]not Ready after {total:.0f} s:[/]", highlight=False)

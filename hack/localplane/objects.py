@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from localplane.kubectl import Kubectl
 
 CATEGORY = "homeport"
+STYLES = {"True": "green", "False": "red"}
+WIDE = 140
 
 
 def kinds(kubectl: Kubectl) -> str:
@@ -114,14 +117,26 @@ def table(watch: Watch, final: bool = False) -> Table:
     if final:
         rows.add_column("URL", overflow="fold")
     now = time.monotonic() - watch.began
-    styles = {"True": "green", "False": "red"}
     for row in watch.rows:
         elapsed = f"{row.elapsed if row.elapsed is not None else now:.1f} s" if watch.began else ""
         cells: list[Text | str] = [
             Text(row.title),
-            Text(row.ready, styles.get(row.ready, "yellow")),
+            Text(row.ready, STYLES.get(row.ready, "yellow")),
             elapsed,
             Text(row.message),
         ]
         rows.add_row(*cells, *([Text("\n".join(row.urls))] if final else []))
     return rows
+
+
+def show(console: Console, watch: Watch) -> None:
+    """The objects with their whole messages and URLs: a table, or a few lines each where that is too narrow."""
+    if console.width >= WIDE:
+        console.print(table(watch, final=True))
+        return
+    for row in watch.rows:
+        elapsed = f"  {row.elapsed:.1f} s" if watch.began and row.elapsed is not None else ""
+        ready = Text(f"Ready={row.ready}", STYLES.get(row.ready, "yellow"))
+        console.print(Text.assemble(row.title, "  ", ready, elapsed), soft_wrap=True)
+        for line in (row.message, *row.urls):
+            console.print(Text(f"    {line}", "dim"), soft_wrap=True)

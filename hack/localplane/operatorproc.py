@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class Operator:
         self._child = state.root / "operator-child.json"
         self._ports = Ports(state.root / "ports.json")
         self._kubeconfig = Path(kubeconfig)
+        self._identity = f"local-{hashlib.sha256(str(state.root).encode()).hexdigest()[:8]}"
         self._command = command
 
     @property
@@ -74,12 +76,15 @@ class Operator:
         """End the supervisor and the operator."""
         self._processes.stop([NAME], GRACE)
         self._processes.kill_all()
+        if child := self.child():  # of a supervisor that was killed, where the kernel didn't take the child along
+            os.kill(child.pid, signal.SIGKILL)
         self._child.unlink(missing_ok=True)
 
     def _start_command(self) -> tuple[list[str], dict[str, str]]:
         listen = f"127.0.0.1:{self._ports[NAME]}"
-        operator = [sys.executable, "-m", "homeport", "operator", "--kubeconfig", str(self._kubeconfig)]
-        command = list(self._command) if self._command else operator
+        # Under one name each time it starts, it holds its Lease again at once: there is never a second one.
+        options = ["--kubeconfig", str(self._kubeconfig), "--identity", self._identity]
+        command = list(self._command or [sys.executable, "-m", "homeport", "operator", *options])
         supervisor = [sys.executable, "-m", "localplane.supervise", str(self._child)]
         sources = [str(HACK), str(CHECKOUT / "operator")]
         path = [*sources, *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in sources)]
