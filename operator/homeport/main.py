@@ -9,7 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,14 +64,17 @@ class Settings:
 def run(settings: Settings) -> int:
     """Run the operator until it is told to stop; the process's exit code."""
     logs.configure(settings.log_format, settings.log_level)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(Operator(settings).run())
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one; None for asyncio's own."""
     try:
         import uvloop  # noqa: PLC0415 - faster, and not there on every platform
     except ImportError:
-        loop_factory = None
-    else:
-        loop_factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(Operator(settings).run())
+        return None
+    return uvloop.new_event_loop
 
 
 class Operator:
@@ -105,7 +109,7 @@ class Operator:
         self.synced = False
         self.stopping = asyncio.Event()
         self.behind: list[str] = []
-        self._kopf_stop = asyncio.Event()
+        self._stop_kopf: Callable[[], None] = lambda: None
         self._term: int | None = None
 
     def _cluster_event(self, gvk: Any, kind: str, before: Any, after: Any) -> None:
@@ -172,7 +176,7 @@ class Operator:
             if self.leader is not None:
                 await self.leader.stop()
             await self.events.stop(1.0)
-            self._kopf_stop.set()
+            self._stop_kopf()
             await self.engine.context.clusters.stop()
             await self.cluster.stop()
             with contextlib.suppress(Exception, asyncio.CancelledError):
@@ -182,22 +186,51 @@ class Operator:
 
     async def _door(self) -> None:
         """The watches of our own kinds, opened anew whenever Kopf gives them up: it does so over a mere error event."""
-        while True:
-            try:
-                await self._watch_ours()
-            except Exception as error:
-                if self._kopf_stop.is_set():
-                    return
-                log.warning("the watch of our own kinds ended (%s: %s); opening it anew", type(error).__name__, error)
-                await asyncio.sleep(DOOR_PAUSE)
-            else:
-                # Told to stop: by us, or by a signal that came before we had taken them back.
-                self.stopping.set()
+        while not self.stopping.is_set():
+            ended = await self._watch_ours()
+            if self.stopping.is_set():
                 return
+            log.warning("the watch of our own kinds ended (%s); opening it anew", ended)
+            await asyncio.sleep(DOOR_PAUSE)
 
-    async def _watch_ours(self) -> None:
-        """Kopf, as far as we use it. It takes SIGTERM for itself when it starts; that is taken back."""
-        registry = handlers.registry(self.engine.seen, on_startup=self._catch_signals)
+    async def _watch_ours(self) -> str:
+        """Kopf, as far as we use it, until it ends; why it did.
+
+        It has a thread and a loop to itself: in ours it would take SIGTERM for itself, and when it ends, for whatever
+        reason, it cancels every task that it doesn't know.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[str] = loop.create_future()
+
+        def seen(body: Mapping[str, Any], gone: bool = False) -> None:
+            loop.call_soon_threadsafe(self.engine.seen, body, gone)
+
+        def tell(reason: str) -> None:
+            if not ended.done():
+                ended.set_result(reason)
+
+        def work() -> None:
+            try:
+                with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                    runner.run(self._kopf(seen))
+                reason = "it stopped"
+            except BaseException as error:
+                reason = f"{type(error).__name__}: {error}"
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(tell, reason)
+
+        threading.Thread(target=work, name="kopf", daemon=True).start()
+        return await ended
+
+    async def _kopf(self, seen: handlers.Seen) -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop_kopf() -> None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                loop.call_soon_threadsafe(stop.set)
+
+        self._stop_kopf = stop_kopf
+        registry = handlers.registry(seen)
         handlers.login(registry, self.config)
         namespaces = self.settings.namespaces
         await kopf.operator(
@@ -206,7 +239,7 @@ class Operator:
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
-            stop_flag=self._kopf_stop,
+            stop_flag=stop,
         )
 
     async def _fill_caches(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -33,17 +33,9 @@ class Backoffs:
             yield random.uniform(1.5, 2.5)  # noqa: S311 - spreads load, guards nothing
 
 
-def registry(seen: Seen, on_startup: Callable[[], None] = lambda: None) -> kopf.OperatorRegistry:
-    """A registry with one event handler per kind. Change handlers aren't used: they hang on edges (docs/decisions/002).
-
-    ``on_startup`` is called once Kopf has set itself up.
-    """
+def registry(seen: Seen) -> kopf.OperatorRegistry:
+    """One event handler per kind. Change handlers aren't used: they hang on edges (docs/decisions/002)."""
     handlers = kopf.OperatorRegistry()
-
-    @kopf.on.startup(registry=handlers, id="startup")
-    async def startup(**_: Any) -> None:
-        on_startup()
-
     for kind in KINDS:
         _watch(handlers, kind.plural, seen)
     return handlers
