@@ -119,10 +119,14 @@ def ready(status: Mapping[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
+_KEYS = ("type", "name", "id")
+
+
 def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two statuses say the same: writing one over the other would be in vain.
 
-    What the API server defaults in (empty lists, false, zero) counts as absent.
+    What the API server defaults in (empty lists, false, zero) counts as absent. It merges lists that have a key, so
+    that their order is an accident of who came first.
     """
     return bool(_normal(one) == _normal(other))
 
@@ -132,7 +136,9 @@ def _normal(value: Any) -> Any:
         out = {key: _normal(item) for key, item in value.items()}
         return {key: item for key, item in out.items() if item not in (None, {}, [], "", False, 0)}
     if isinstance(value, list | tuple):
-        return [_normal(item) for item in value]
+        items = [_normal(item) for item in value]
+        key = next((key for key in _KEYS if all(isinstance(item, dict) and key in item for item in items)), None)
+        return items if key is None else sorted(items, key=lambda item: str(item[key]))
     return value
 
 
