@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from localplane import objects
+from localplane import cluster, objects
 from localplane.commands import up
 from localplane.kubectl import Kubectl, KubectlError
+from localplane.operatorproc import Operator
 from localplane.state import State
 from localplane.tools import CHECKOUT
 
@@ -30,7 +31,7 @@ def demo(console: Console, state: State, timeout: float = 300.0, examples: Seque
     names = ", ".join(path.name for path in examples)
     console.print(f"applied    {names} [dim]{time.monotonic() - began:.1f} s[/]", highlight=False)
     watch = _targets(kubectl, examples)
-    in_time = _follow(console, kubectl, watch, timeout)
+    in_time = _follow(console, kubectl, watch, timeout, Revival(console, state))
     console.print()
     objects.show(console, watch)
     total = time.monotonic() - start
@@ -55,16 +56,37 @@ def _targets(kubectl: Kubectl, examples: Sequence[Path]) -> objects.Watch:
     return objects.Watch({namespace for _, namespace, _ in keys if namespace}, keys, time.monotonic())
 
 
-def _follow(console: Console, kubectl: Kubectl, watch: objects.Watch, timeout: float) -> bool:
+class Revival:
+    """Starts the operator again when it was killed together with what keeps it alive, so that the demo still ends."""
+
+    def __init__(self, console: Console, state: State) -> None:
+        self._console = console
+        self._state = state
+
+    def look(self) -> None:
+        """Start it if nothing keeps it alive any more."""
+        chosen = cluster.load(self._state)
+        if chosen is None:
+            return
+        operator = Operator(self._state, chosen.kubeconfig)
+        if operator.record() is None:
+            self._console.print("operator   was gone; starting it again", highlight=False)
+            operator.start()
+
+
+def _follow(console: Console, kubectl: Kubectl, watch: objects.Watch, timeout: float, revival: Revival) -> bool:
     """Show the objects until all are Ready; False when the time was up."""
     kinds = objects.kinds(kubectl)
     if not console.is_terminal:
-        return _poll(console, kubectl, watch, kinds, timeout, lines=True)
+        return _poll(console, kubectl, watch, kinds, timeout, revival)
     with Live(get_renderable=lambda: objects.table(watch), console=console, refresh_per_second=4, transient=True):
-        return _poll(console, kubectl, watch, kinds, timeout, lines=False)
+        return _poll(console, kubectl, watch, kinds, timeout, revival)
 
 
-def _poll(console: Console, kubectl: Kubectl, watch: objects.Watch, kinds: str, timeout: float, lines: bool) -> bool:
+def _poll(
+    console: Console, kubectl: Kubectl, watch: objects.Watch, kinds: str, timeout: float, revival: Revival
+) -> bool:
+    lines = not console.is_terminal
     deadline, answered, settled = watch.began + timeout, time.monotonic(), False
     while True:
         try:
@@ -86,6 +108,7 @@ def _poll(console: Console, kubectl: Kubectl, watch: objects.Watch, kinds: str, 
             settled = True  # once more: a summary of the others follows them by a moment
         if time.monotonic() > deadline:
             return False
+        revival.look()
         time.sleep(EVERY)
 
 
