@@ -27,7 +27,7 @@ def demo(console: Console, state: State, timeout: float = 300.0, examples: Seque
     start = time.monotonic()
     kubectl = up(console, state)
     began = time.monotonic()
-    kubectl.apply(*examples)
+    kubectl.apply_as_user(*examples)
     names = ", ".join(path.name for path in examples)
     console.print(f"applied    {names} [dim]{time.monotonic() - began:.1f} s[/]", highlight=False)
     watch = _targets(kubectl, examples)

@@ -81,7 +81,6 @@ def test_plan_shows_what_differs_and_the_apply_does_it(home: Home, run: Run) -> 
     assert run("plan", "-f", "-", stdin=changed).returncode == 0
 
 
-@pytest.mark.xfail(strict=True, reason="Cluster.pretend looks for a copied Secret among the users' own only")
 def test_plan_of_secrets_that_are_there_is_empty_and_shows_none_of_them(home: Home, run: Run) -> None:
     home.secret("keys", key=SECRET)
     home.set("Environment", "dev", secrets=[{"name": "keys"}])

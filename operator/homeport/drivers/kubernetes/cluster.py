@@ -155,10 +155,10 @@ class Cluster:
         """Let a Secret, ConfigMap or Namespace that isn't there count as there, for a plan that is never applied."""
         gvk = types.by_kind(manifest["apiVersion"], manifest["kind"]) if is_known(manifest) else None
         informer = self._versions.get(gvk) if gvk is not None else None
-        if (
-            informer is not None
-            and informer.get(manifest["metadata"].get("namespace"), manifest["metadata"]["name"]) is None
-        ):
+        if gvk is None or informer is None:
+            return
+        namespace, name = manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
+        if self.metadata(gvk, namespace, name) is None:
             informer.pretend({**manifest, "metadata": {"resourceVersion": "0", "uid": "", **manifest["metadata"]}})
 
     # -- its life -------------------------------------------------------------------------------------------------
