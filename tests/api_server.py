@@ -54,6 +54,17 @@ class ApiServer:
             raise RefusedError(answer.status, data.get("message", ""))
         return data
 
+    def lines(self, path: str, **query: str) -> list[bytes]:
+        """The lines of an answer that is a stream, once it has ended."""
+        url = self._client.configuration.host + path + "?" + urlencode(query)
+        headers = {"Accept": "application/json"}
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        answer = self._client.call_api("GET", url, headers)
+        data: bytes = answer.read()
+        if answer.status >= 400:
+            raise RefusedError(answer.status, data.decode())
+        return [line for line in data.splitlines() if line]
+
     def create(self, manifest: dict[str, Any], dry: bool = False) -> Any:
         """Create it, with strict field validation."""
         return self.call("POST", _collection(manifest), manifest, **_options(dry))

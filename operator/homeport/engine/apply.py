@@ -118,7 +118,9 @@ async def _create(change: Change, cluster: Cluster, home: Cluster) -> None:
     gvk = types.gvk_of(child.manifest)
     metadata = child.manifest["metadata"]
     namespace, name = metadata.get("namespace"), metadata["name"]
-    if gvk is not types.NAMESPACE and name in await cluster.strangers(gvk, namespace):
+    suspected = gvk is not types.NAMESPACE and name in await cluster.strangers(gvk, namespace)
+    # The list may be a moment old, and whoever has just made room shouldn't be in the way.
+    if suspected and await cluster.client.get(gvk, namespace, name) is not None:
         raise NameTaken(
             f"{change.id.shown} exists and isn't Homeport's; rename the component, set spec.namePrefix, "
             "or remove that object"

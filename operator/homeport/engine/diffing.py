@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.api import labels
+from homeport.api.labels import OwnerKey
 from homeport.drivers.kubernetes import types
 from homeport.engine.apply import marked
 from homeport.engine.context import Context
@@ -15,7 +16,7 @@ from homeport.plan.world import ChildKey, Desired, Live
 
 
 async def changes(
-    desired: Desired, live: Mapping[ChildKey, Live], context: Context
+    owner: OwnerKey, desired: Desired, live: Mapping[ChildKey, Live], context: Context
 ) -> tuple[tuple[Change, ...], frozenset[ChildKey]]:
     """A change for each wanted object, and those whose last write the caches haven't shown yet.
 
@@ -25,14 +26,16 @@ async def changes(
     out: list[Change] = []
     pending: set[ChildKey] = set()
     for child in desired.children:
-        change, waits = await _change(child, live, context)
+        change, waits = await _change(owner, child, live, context)
         out.append(change)
         if waits:
             pending.add((child.cluster, child.id))
     return tuple(out), frozenset(pending)
 
 
-async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context) -> tuple[Change, bool]:
+async def _change(
+    owner: OwnerKey, child: Child, live: Mapping[ChildKey, Live], context: Context
+) -> tuple[Change, bool]:
     cluster = context.clusters[child.cluster]
     key: ChildKey = (child.cluster, child.id)
     gvk = types.gvk_of(child.manifest)
@@ -40,6 +43,9 @@ async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context)
     found = live.get(key)
     if found is None:
         found = cluster.get(gvk, namespace, name)
+        if found is not None:
+            # Somebody else's: to be heard of when it goes.
+            context.readers.setdefault((gvk.kind, namespace or "", name), set()).add(owner)
         if found is not None and cluster.is_going(found["metadata"]["uid"]):
             return Change(Verb.NOTHING, child.id, "being deleted", child, found, cluster=child.cluster), True
     if cluster.is_stale(gvk, namespace, name):
@@ -52,14 +58,12 @@ async def _change(child: Child, live: Mapping[ChildKey, Live], context: Context)
         if found["metadata"].get("deletionTimestamp"):
             return Change(Verb.NOTHING, child.id, "being deleted", child, found, cluster=child.cluster), True
     change = compare(child, manifest, wanted, found)
-    if change.verb is Verb.NOTHING and labels.RETAINED in ((found or {}).get("metadata", {}).get("annotations") or {}):
-        change = Change(Verb.UPDATE, child.id, "it was retained", child, found, cluster=child.cluster)
-    if change.verb is Verb.NOTHING and child.copy_of is not None and await _copy_differs(child, found, context):
-        change = Change(Verb.UPDATE, child.id, "the copy differs", child, found, ("data",), drift=True)
-    if change.verb is Verb.NOTHING and child.generate is not None and _key_missing(child, found):
-        change = Change(Verb.UPDATE, child.id, "a generated key is missing", child, found, ("data",), drift=True)
-    if change.verb is Verb.NOTHING and child.scale_to is not None and _too_few(child.scale_to, found):
-        change = Change(Verb.UPDATE, child.id, "its replicas were not handed over", child, found, ("spec.replicas",))
+    if change.verb is Verb.NOTHING and found is not None:
+        why, drift = _owed(child, found)
+        if not why and child.copy_of is not None and await _copy_differs(child, found, context):
+            why, drift = "the copy differs", True
+        if why:
+            change = Change(Verb.UPDATE, child.id, why, child, found, cluster=child.cluster, drift=drift)
     if change.verb is Verb.NOTHING and found is not None:
         context.in_step[key] = (wanted, str(found["metadata"]["resourceVersion"]))
     else:
@@ -74,11 +78,13 @@ async def _copy_differs(child: Child, found: Any, context: Context) -> bool:
     return source is not None and (source.get("data") or {}) != (found.get("data") or {})
 
 
-def _too_few(minimum: int, found: Any) -> bool:
-    """An autoscaler never goes below its minimum: the write that was to hand the replicas over never happened."""
-    return int((found.get("spec") or {}).get("replicas", 1)) < minimum
-
-
-def _key_missing(child: Child, found: Any) -> bool:
-    assert child.generate is not None
-    return bool(set(child.generate) - set(found.get("data") or {}))
+def _owed(child: Child, found: Live) -> tuple[str, bool]:
+    """What is left to do on an object whose declared fields are as wanted, and whether somebody else undid it."""
+    if labels.RETAINED in (found["metadata"].get("annotations") or {}):
+        return "it was retained, and is declared again", False
+    if child.generate is not None and set(child.generate) - set(found.get("data") or {}):
+        return "a generated key is missing", True
+    if child.scale_to is not None and int((found.get("spec") or {}).get("replicas", 1)) < child.scale_to:
+        # An autoscaler never goes below its minimum: the write that was to hand the replicas over never happened.
+        return "its replicas were not handed over", False
+    return "", False

@@ -118,11 +118,15 @@ class Engine:
     def lead(self) -> None:
         """Begin to work: this process is the leader now. Every key is looked at once; claims are known before."""
         self._seed_claims()
-        for key in self.store.keys(None):
+        # The oldest first: whoever asked first for a host gets it.
+        for key in sorted(self.store.keys(None), key=self._created):
             self.queue.add(key, RESYNC)
         for owner in self._orphans():
             self.queue.add(owner, RESYNC)
         self.queue.resume()
+
+    def _created(self, key: OwnerKey) -> str:
+        return str((self.store.body(key) or {}).get("metadata", {}).get("creationTimestamp", ""))
 
     def _seed_claims(self) -> None:
         """Hosts that are served already stay with who serves them, whoever is looked at first."""

@@ -53,7 +53,11 @@ class ApplicationKind:
     def desired(self, resource: Resource[Any], world: ApplicationWorld, context: Context) -> Desired:
         """Rendered components; the hosts that they claim are taken note of."""
         desired = application_plan.desired(resource, world)
-        for other in context.claims.register(resource.key, resource.created, desired.claims):
+        claims = set(desired.claims)
+        if not desired.complete or desired.unplanned:
+            # What can't be planned now is served as before.
+            claims |= context.claims.of(resource.key)
+        for other in context.claims.register(resource.key, resource.created, claims):
             context.enqueue(other)
         return desired
 
@@ -66,7 +70,12 @@ class ApplicationKind:
     async def after(
         self, resource: Resource[Any], world: ApplicationWorld, desired: Desired, outcome: Outcome, context: Context
     ) -> None:
-        """Nothing."""
+        """Remove Pods of a superseded version that can't start, where Kubernetes would wait for them for good."""
+        for cluster, pod in application_plan.abandoned(world):
+            metadata = pod["metadata"]
+            await context.clusters[cluster].client.delete(
+                types.POD, metadata["namespace"], metadata["name"], uid=metadata["uid"]
+            )
 
 
 class EnvironmentKind:

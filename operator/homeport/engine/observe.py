@@ -111,7 +111,7 @@ def application(
             for place in places
         },
         pods=pods,
-        hosts_taken=claims.held_against(app.key, app.created),
+        hosts_taken=claims.held_against(app.key),
     )
 
 
@@ -131,6 +131,10 @@ def _places(app: Resource[ApplicationSpec], store: Store, clusters: Clusters) ->
             if not env.spec.template and env.spec.tier != "Preview" and env.deleted_at is None
         ],
     )
+    unusable = store.invalid("Environment", app.namespace)
+    if app.spec.environments is None:
+        # One that can't be read for now may be one of ours: what is in it must not be taken for left behind.
+        wanted = (*wanted, *unusable)
     places, missing = [], []
     for name in wanted:
         env = there.get(name)
@@ -138,7 +142,7 @@ def _places(app: Resource[ApplicationSpec], store: Store, clusters: Clusters) ->
             text = (
                 f"Environment {name} doesn't exist in namespace {app.namespace}; create it, or take it out of the list"
             )
-            if name in store.invalid("Environment", app.namespace):
+            if name in unusable:
                 text = f"Environment {name} can't be used as it is written; see its status"
             missing.append(Missing(name, Wait(Reason.DEPENDENCY_NOT_READY, text)))
         elif env.deleted_at is not None:

@@ -17,7 +17,7 @@ from homeport.engine.context import Context
 from homeport.outcome import Outcome
 from homeport.plan import policy
 from homeport.plan.types import Change
-from homeport.plan.world import Decision, Desired, Report
+from homeport.plan.world import ChildKey, Decision, Desired, Report
 
 
 async def reconcile(key: OwnerKey, context: Context) -> Outcome:
@@ -48,7 +48,8 @@ async def reconcile(key: OwnerKey, context: Context) -> Outcome:
     )
     fields, outcome = plan.kind.status(resource, plan.world, plan.desired, result)
     await plan.kind.after(resource, plan.world, plan.desired, outcome, context)
-    await report.write(resource, fields, outcome, context, inventory=report.inventory(plan.desired, result))
+    entries = report.inventory(resource.key, result, (plan.world.live[key] for key in plan.spared))
+    await report.write(resource, fields, outcome, context, inventory=entries)
     return outcome
 
 
@@ -62,6 +63,8 @@ class Plan:
     changes: tuple[Change, ...]
     decision: Decision
     pending: frozenset[Any]
+    spared: frozenset[ChildKey]
+    """What is there, isn't wanted as far as is known, and stays because not all is known."""
 
 
 async def preview(resource: Resource[Any], context: Context) -> Plan:
@@ -69,10 +72,11 @@ async def preview(resource: Resource[Any], context: Context) -> Plan:
     kind = kinds.BY_NAME[resource.kind]
     world = kind.observe(resource, context)
     desired = kind.desired(resource, world, context)
-    changes, pending = await diffing.changes(desired, world.live, context)
-    if desired.complete:
-        wanted = {(child.cluster, child.id) for child in desired.children}
-        changes = (*changes, *policy.prune(resource.key, wanted, world.live))
+    changes, pending = await diffing.changes(resource.key, desired, world.live, context)
+    left = world.live.keys() - {(child.cluster, child.id) for child in desired.children}
+    spared = frozenset(key for key in left if not desired.complete or key[1] in desired.spared)
+    if left - spared:
+        changes = (*changes, *policy.prune(resource.key, {key: world.live[key] for key in left - spared}))
     decision = policy.decide(
         resource.key,
         desired,
@@ -80,7 +84,7 @@ async def preview(resource: Resource[Any], context: Context) -> Plan:
         versions=getattr(world, "versions", None),
         may_replace=_asked(resource, labels.REPLACE_AT, "lastReplaceAt"),
     )
-    return Plan(kind, world, desired, changes, decision, pending)
+    return Plan(kind, world, desired, changes, decision, pending, spared)
 
 
 def _asked(resource: Resource[Any], annotation: str, handled: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from homeport.api import labels
@@ -15,31 +15,37 @@ from homeport.engine import status
 from homeport.engine.context import Context, Progress
 from homeport.engine.queue import RESYNC
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
-from homeport.plan.types import Verb
-from homeport.plan.world import ChildKey, Desired, Report
+from homeport.plan.types import ObjectId, Verb, object_id
+from homeport.plan.world import ChildKey, Live, Report
 
 log = logging.getLogger(__name__)
 
+STALLED_AGAIN = 30.0
+"""Seconds after which is looked again at what nobody tells us of: strangers' objects, rights, a quota."""
+_UNTOLD = frozenset({Reason.NAME_TAKEN, Reason.ACCESS_DENIED, Reason.APPLY_FAILED})
 LOOK_AGAIN = 10.0
 """Seconds after which what is under way is looked at even if no event comes: an unschedulable Pod is silent."""
 
 
-def inventory(desired: Desired, report: Report) -> list[dict[str, str]]:
-    """Every object that is there or on its way out, sorted by id."""
+def inventory(owner: OwnerKey, report: Report, spared: Iterable[Live]) -> list[dict[str, str]]:
+    """Every object that is there or on its way out, sorted by id; ``spared``: those that no change speaks of."""
     entries: dict[str, dict[str, str]] = {}
     for change in report.changes:
         key: ChildKey = (change.cluster, change.id)
-        exists = change.live is not None or key in report.applied
-        if not exists or change.verb is Verb.KEEP:
-            continue
-        manifest: Mapping[str, Any] = change.child.manifest if change.child else (change.live or {})
-        version = str(manifest["apiVersion"]).rpartition("/")[2]
-        entry = {"id": str(change.id), "v": version}
-        found = (manifest["metadata"].get("labels") or {}).get(labels.ENVIRONMENT)
-        if found:
-            entry["environment"] = found
-        entries[entry["id"]] = entry
+        ours = change.live is not None and labels.owner_of(change.live) == owner
+        if (ours or key in report.applied) and change.verb is not Verb.KEEP:
+            _enter(entries, change.child.manifest if change.child else (change.live or {}), change.id)
+    for found in spared:
+        _enter(entries, found, object_id(found))
     return [entries[key] for key in sorted(entries)]
+
+
+def _enter(entries: dict[str, dict[str, str]], manifest: Mapping[str, Any], name: ObjectId) -> None:
+    entry = {"id": str(name), "v": str(manifest["apiVersion"]).rpartition("/")[2]}
+    environment = (manifest["metadata"].get("labels") or {}).get(labels.ENVIRONMENT)
+    if environment:
+        entry["environment"] = environment
+    entries[entry["id"]] = entry
 
 
 async def write(
@@ -115,6 +121,8 @@ def _next_look(key: OwnerKey, outcome: Outcome, context: Context) -> None:
         context.enqueue(key, RESYNC, outcome.after)
     elif isinstance(outcome, Wait):
         context.enqueue(key, RESYNC, LOOK_AGAIN)
+    elif isinstance(outcome, Stalled) and outcome.reason in _UNTOLD:
+        context.enqueue(key, RESYNC, STALLED_AGAIN)
 
 
 def _tell(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome | None, context: Context) -> None:

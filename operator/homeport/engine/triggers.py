@@ -11,6 +11,7 @@ anybody's status               the Project, a little later
 a child                        its owner, if that makes a difference
 a Pod                          its Application, if what is wrong with it changed
 a Secret or ConfigMap          whoever reads it
+an object that goes            whoever waits for its name
 a Namespace                    the Environment it is for, the Project whose home it is
 =============================  =========================================================
 """
@@ -18,7 +19,6 @@ a Namespace                    the Environment it is for, the Project whose home
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from homeport.api import labels
@@ -36,7 +36,6 @@ SUMMARY_DELAY = 1.0
 """Seconds by which a Project's summary may lag behind what it sums up: many changes make one write."""
 CHILD_DELAY = 0.05
 """Seconds in which a child's events are gathered into one look."""
-_FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def resource_changed(before: Body | None, after: Body | None, context: Context) -> None:
@@ -108,7 +107,7 @@ def cluster_changed(gvk: GVK, before: Body | None, after: Body | None, context: 
     if gvk is types.POD:
         _pod_changed(before, after, context)
         return
-    if gvk in (types.SECRET, types.CONFIG_MAP):
+    if after is None or gvk in (types.SECRET, types.CONFIG_MAP):
         metadata = body["metadata"]
         for reader in context.readers.get((gvk.kind, metadata.get("namespace", ""), metadata["name"]), ()):
             context.enqueue(reader, CHILD)
@@ -153,8 +152,8 @@ def _pod_changed(before: Body | None, after: Body | None, context: Context) -> N
     project, application = found.get(labels.PROJECT), found.get(labels.APPLICATION)
     if project is None or application is None:
         return
-    was = pod_trouble([before], _FAR_FUTURE) if before is not None else ""
-    now = pod_trouble([after], _FAR_FUTURE) if after is not None else ""
+    was = pod_trouble([before], None) if before is not None else ""
+    now = pod_trouble([after], None) if after is not None else ""
     if was != now:
         context.enqueue(OwnerKey("Application", project, application), CHILD, CHILD_DELAY)
 

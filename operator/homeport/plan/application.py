@@ -11,7 +11,15 @@ from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.resource import InvalidSpec, Resource
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait, worst
 from homeport.plan import names, render
-from homeport.plan.health import HEALTHY, REPORTING_KINDS, Verdict, pod_trouble, verdict
+from homeport.plan.health import (
+    HEALTHY,
+    REPORTING_KINDS,
+    UNSCHEDULABLE_GRACE,
+    Verdict,
+    pod_trouble,
+    superseded,
+    verdict,
+)
 from homeport.plan.types import Change, Child, ObjectId, Phase, Place, Verb, Versions
 from homeport.plan.world import ApplicationWorld, ChildKey, Desired, Live, Report
 
@@ -29,11 +37,16 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     try:
         render.check(app.spec)
     except InvalidSpec as error:
-        return Desired(problems=(Stalled(Reason.INVALID_SPEC, str(error)),), complete=False, places=tuple(world.places))
+        return Desired(
+            problems=(Stalled(Reason.INVALID_SPEC, str(error)),),
+            complete=False,
+            unplanned=frozenset(place.name for place in world.places),
+            places=tuple(world.places),
+        )
     children: list[Child] = []
     claimed: list[tuple[str, str, str]] = []
     needs: dict[tuple[str, str], tuple[str, ...]] = {}
-    complete = not any(isinstance(missing.outcome, Wait | Transient) for missing in world.missing)
+    unplanned: set[str] = set()
     done = _done_and_gone(app, world.live)
     for place in world.places:
         try:
@@ -43,13 +56,33 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
                     needs[place.name, component.name] = tuple(component.depends_on)
         except InvalidSpec as error:
             problems.append(Stalled(Reason.INVALID_SPEC, str(error)))
-            complete = False
+            unplanned.add(place.name)
             continue
         claimed.extend(claims(rendered))
         taken = _taken_hosts(rendered, place, world)
         problems.extend(taken.values())
         children.extend(child for child in rendered if child.id not in taken)
-    return Desired(tuple(children), tuple(problems), needs, complete, tuple(world.places), tuple(claimed))
+    return Desired(
+        tuple(children),
+        tuple(problems),
+        needs,
+        spared=_spared(world, unplanned),
+        unplanned=frozenset(unplanned),
+        places=tuple(world.places),
+        claims=tuple(claimed),
+    )
+
+
+def _spared(world: ApplicationWorld, unplanned: set[str]) -> frozenset[ObjectId]:
+    """What is there in environments of which nothing can be told for now."""
+    unknown = unplanned | {entry.name for entry in world.missing if isinstance(entry.outcome, Wait | Transient)}
+    if not unknown:
+        return frozenset()
+    return frozenset(
+        key[1]
+        for key, found in world.live.items()
+        if "" in unknown or (found["metadata"].get("labels") or {}).get(labels.ENVIRONMENT) in unknown
+    )
 
 
 def _done_and_gone(app: App, live: Mapping[ChildKey, Live]) -> dict[str, str]:
@@ -107,9 +140,10 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
     outcomes: list[Outcome] = [*wanted.problems, *report.problems]
     totals = [0, 0]
     for place in wanted.places:
-        state, outcome = _environment(app, place, world, report, by_component)
-        if state is None:
-            continue
+        if place.name in wanted.unplanned:
+            state, outcome = _as_it_was(app, place), None
+        else:
+            state, outcome = _environment(app, place, world, report, by_component)
         environments.append(state)
         if outcome is not None:
             outcomes.append(outcome)
@@ -169,19 +203,23 @@ def _by_component(changes: Sequence[Change]) -> dict[tuple[str, str], list[Chang
     return out
 
 
+def _as_it_was(app: App, place: Place) -> dict[str, Any]:
+    """The state of an environment in which the spec can't be carried out: what runs there runs on."""
+    known = {state["name"]: state for state in app.status.get("environments") or ()}
+    version = render.version_in(app.spec, place.name)
+    fresh = {"name": place.name, "version": version, "health": str(Health.UNKNOWN), "components": []}
+    return {**known.get(place.name, fresh), "ready": False, "message": "the spec can't be carried out here"}
+
+
 def _environment(
     app: App,
     place: Place,
     world: ApplicationWorld,
     report: Report,
     by_component: Mapping[tuple[str, str], list[Change]],
-) -> tuple[dict[str, Any] | None, Outcome | None]:
-    try:
-        components = render.components(app, place.name)
-    except InvalidSpec:
-        return None, None
+) -> tuple[dict[str, Any], Outcome | None]:
     states, verdicts = [], []
-    for component in components:
+    for component in render.components(app, place.name):
         changes = by_component.get((place.name, component.name), [])
         judged = _component(place, component.name, changes, world, report)
         verdicts.append((component.name, judged))
@@ -195,7 +233,7 @@ def _environment(
             state["message"] = judged.message[:1024]
         states.append(state)
     health = worst_health([judged.health for _, judged in verdicts])
-    outcome = _outcome(place, verdicts)
+    outcome = _outcome(place, verdicts, world)
     out: dict[str, Any] = {
         "name": place.name,
         "version": render.version_in(app.spec, place.name),
@@ -211,7 +249,7 @@ def _environment(
     return out, outcome
 
 
-def _outcome(place: Place, verdicts: Sequence[tuple[str, Verdict]]) -> Wait | None:
+def _outcome(place: Place, verdicts: Sequence[tuple[str, Verdict]], world: ApplicationWorld) -> Wait | None:
     """What keeps the environment from being ready: what is broken before what is only under way."""
     broken = [(name, judged) for name, judged in verdicts if judged.health is Health.DEGRADED]
     if broken:
@@ -222,8 +260,26 @@ def _outcome(place: Place, verdicts: Sequence[tuple[str, Verdict]]) -> Wait | No
     if going:
         name, judged = next(((n, j) for n, j in going if not j.message.startswith("waits for ")), going[0])
         more = f" ({len(verdicts) - len(going)} of {len(verdicts)} components ready)" if len(verdicts) > 1 else ""
-        return Wait(Reason.PROGRESSING, f"{place.name}/{name}: {judged.message}{more}")
+        # A Pod that can't be scheduled sends no more events: look when its time of grace is over.
+        stuck = any(pod_trouble(world.pods.get((place.name, name), ()), None) for name, _ in going)
+        after = UNSCHEDULABLE_GRACE if stuck else None
+        return Wait(Reason.PROGRESSING, f"{place.name}/{name}: {judged.message}{more}", after)
     return None
+
+
+def abandoned(world: ApplicationWorld) -> list[tuple[str, Live]]:
+    """Pods that can't start and are of a version that their StatefulSet has left: (cluster, Pod).
+
+    Its controller waits for them to become ready before it replaces them, which they never do.
+    Source: https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback
+    """
+    out: list[tuple[str, Live]] = []
+    for (cluster, found), live in world.live.items():
+        if found.kind == "StatefulSet":
+            marks = live["metadata"].get("labels") or {}
+            key = marks.get(labels.ENVIRONMENT, ""), marks.get(labels.COMPONENT, "")
+            out.extend((cluster, pod) for pod in superseded(live, world.pods.get(key, ())))
+    return out
 
 
 def _component(place: Place, name: str, changes: Sequence[Change], world: ApplicationWorld, report: Report) -> Verdict:

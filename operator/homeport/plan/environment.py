@@ -14,7 +14,7 @@ from homeport.api.resource import Resource
 from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
 from homeport.plan.diff import quantity
 from homeport.plan.quantities import canonical
-from homeport.plan.types import Child, Manifest, Place
+from homeport.plan.types import Child, Manifest, ObjectId, Place
 from homeport.plan.world import Desired, EnvironmentWorld, Live, Report
 
 Env = Resource[EnvironmentSpec]
@@ -83,6 +83,7 @@ def desired(env: Env, world: EnvironmentWorld) -> Desired:
         )
     )
     problems: list[Outcome] = []
+    waiting: list[ObjectId] = []
     for secret in env.spec.secrets or ():
         source = secret.from_ or secret.name
         if source in world.private:
@@ -90,6 +91,8 @@ def desired(env: Env, world: EnvironmentWorld) -> Desired:
                 Stalled(Reason.ACCESS_DENIED, f"Secret {source} is never copied: {world.private[source]}; use another")
             )
         elif source not in world.secrets:
+            # What runs on the copy runs on.
+            waiting.append(ObjectId(namespace, secret.name, "", "Secret"))
             problems.append(
                 Wait(
                     Reason.DEPENDENCY_NOT_READY,
@@ -98,7 +101,7 @@ def desired(env: Env, world: EnvironmentWorld) -> Desired:
             )
         else:
             children.append(_copy(env, (cluster, namespace), secret.name, source, world.secrets[source]))
-    return Desired(tuple(children), tuple(problems), complete=not problems)
+    return Desired(tuple(children), tuple(problems), spared=frozenset(waiting))
 
 
 def _obstacle(env: Env, world: EnvironmentWorld) -> Outcome | None:

@@ -163,8 +163,10 @@ UNSCHEDULABLE_GRACE = 5.0
 """Seconds that a Pod may be unschedulable before it is called stuck: a claim that is being bound looks the same."""
 
 
-def pod_trouble(pods: Iterable[Manifest], now: datetime) -> str:
-    """Why Pods don't become ready, in their own words; empty when nothing is stuck. The newest Pod speaks first."""
+def pod_trouble(pods: Iterable[Manifest], now: datetime | None) -> str:
+    """Why Pods don't become ready, in their own words; empty when nothing is stuck. The newest Pod speaks first.
+
+    Without ``now``, what isn't called stuck yet and will be after its time of grace counts as well."""
     for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp")), reverse=True):
         if pod["metadata"].get("deletionTimestamp"):
             continue
@@ -172,6 +174,22 @@ def pod_trouble(pods: Iterable[Manifest], now: datetime) -> str:
         if trouble:
             return trouble
     return ""
+
+
+def superseded(stateful_set: Manifest, pods: Iterable[Manifest]) -> list[Manifest]:
+    """The Pods of a StatefulSet that can't start and aren't of the revision that is wanted now."""
+    spec, status = stateful_set.get("spec") or {}, stateful_set.get("status") or {}
+    pace = (spec.get("updateStrategy") or {}).get("rollingUpdate") or {}
+    wanted = status.get("updateRevision")
+    if not wanted or not _current(stateful_set) or pace.get("partition"):
+        return []
+    return [
+        pod
+        for pod in pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and (pod["metadata"].get("labels") or {}).get("controller-revision-hash") not in (None, wanted)
+        and _container_trouble(pod)
+    ]
 
 
 def _container_trouble(pod: Manifest) -> str:
@@ -184,11 +202,11 @@ def _container_trouble(pod: Manifest) -> str:
     return ""
 
 
-def _scheduling_trouble(pod: Manifest, now: datetime) -> str:
+def _scheduling_trouble(pod: Manifest, now: datetime | None) -> str:
     scheduled = condition(pod, "PodScheduled")
     if scheduled and scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         since = parse_time(str(scheduled.get("lastTransitionTime") or ""))
-        if since is not None and (now - since).total_seconds() < UNSCHEDULABLE_GRACE:
+        if now is not None and since is not None and (now - since).total_seconds() < UNSCHEDULABLE_GRACE:
             return ""
         return f"Unschedulable: {_shorten(str(scheduled.get('message', '')))}"
     return ""

@@ -166,18 +166,9 @@ def _inputs(change: Change, versions: Mapping[str, Versions]) -> Wait | None:
     )
 
 
-def prune(
-    owner: OwnerKey,
-    wanted: set[ChildKey],
-    live: Mapping[ChildKey, Mapping[str, object]],
-) -> tuple[Change, ...]:
+def prune(owner: OwnerKey, left: Mapping[ChildKey, Mapping[str, object]]) -> tuple[Change, ...]:
     """What is there and no longer wanted: deleted, or kept because a policy says so."""
-    out: list[Change] = []
-    for key, found in live.items():
-        if key in wanted or labels.owner_of(found) != owner:
-            continue
-        out.append(removal(key, found))
-    return tuple(out)
+    return tuple(removal(key, left[key]) for key in sorted(left) if labels.owner_of(left[key]) == owner)
 
 
 def removal(key: ChildKey, found: Mapping[str, object]) -> Change:

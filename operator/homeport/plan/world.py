@@ -94,6 +94,10 @@ class Desired:
     """(environment, component) -> components of the environment that must be ready first."""
     complete: bool = True
     """Whether ``children`` is all that is wanted; only then may what isn't in it be pruned."""
+    spared: frozenset[ObjectId] = frozenset()
+    """What isn't to be pruned although it isn't in ``children``: whether it is wanted can't be told for now."""
+    unplanned: frozenset[str] = frozenset()
+    """Environments whose objects can't be told because the spec can't be carried out there: they stay as they are."""
     places: tuple[Place, ...] = ()
     claims: tuple[tuple[str, str, str], ...] = ()
     """Every (cluster, host, path) that is asked for, those that others have included."""
