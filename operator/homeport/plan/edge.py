@@ -1,7 +1,7 @@
 """What ingress controllers need to know of a route beyond host, path and port: one dialect for each.
 
-A dialect turns a route's settings into annotations of its Ingress. Issue 4 adds Traefik's middlewares, Gateway API
-routes and, for ingress-nginx, headers, compress and cors; what a dialect doesn't carry yet is in its ``missing``.
+A dialect turns a route's settings into annotations of its Ingress. What a dialect doesn't carry (yet: Traefik's
+middlewares, Gateway API routes, response headers) is in its ``missing``, and is said in the application's status.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from homeport.api.component import Route
+from homeport.api.component import Component, Cors, Route
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ _NGINX = "nginx.ingress.kubernetes.io/"
 
 
 def _nginx(route: Route) -> dict[str, str]:
-    """Rate limits per client address, and time for WebSockets.
+    """Rate limits per client address, time for WebSockets, and cross-origin access.
 
     Source: https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/
     """
@@ -38,6 +38,19 @@ def _nginx(route: Route) -> dict[str, str]:
     if route.websocket:
         out[_NGINX + "proxy-read-timeout"] = "3600"
         out[_NGINX + "proxy-send-timeout"] = "3600"
+    if route.cors:
+        out |= _nginx_cors(route.cors)
+    return out
+
+
+def _nginx_cors(cors: Cors) -> dict[str, str]:
+    out = {_NGINX + "enable-cors": "true", _NGINX + "cors-allow-origin": ", ".join(cors.origins)}
+    if cors.methods is not None:
+        out[_NGINX + "cors-allow-methods"] = ", ".join(cors.methods)
+    if cors.headers is not None:
+        out[_NGINX + "cors-allow-headers"] = ", ".join(cors.headers)
+    # Without a word nginx allows cookies; we don't unless asked.
+    out[_NGINX + "cors-allow-credentials"] = "true" if cors.credentials else "false"
     return out
 
 
@@ -55,7 +68,7 @@ def _none(route: Route) -> dict[str, str]:
     return {}
 
 
-INGRESS_NGINX = Dialect("ingress-nginx", _nginx, ("headers", "compress", "cors"))
+INGRESS_NGINX = Dialect("ingress-nginx", _nginx, ("headers", "compress"))
 TRAEFIK = Dialect("traefik", _none, ("rateLimit", "headers", "compress", "cors"))
 """WebSockets need nothing there; the rest are middlewares, which are objects of Traefik's own kinds.
 
@@ -69,3 +82,15 @@ def dialect(class_name: str | None) -> Dialect:
     if class_name is None or "nginx" in class_name:
         return INGRESS_NGINX
     return TRAEFIK if "traefik" in class_name else PLAIN
+
+
+def left_out(component: Component, class_name: str | None) -> tuple[str, ...]:
+    """The settings of a component's routes that its ingress controller isn't told about, by their names in a spec."""
+    speaks = dialect(class_name)
+    used = {name for route in component.routes or () for name in speaks.missing if _is_set(route, name)}
+    return tuple(name for name in speaks.missing if name in used)
+
+
+def _is_set(route: Route, name: str) -> bool:
+    settings = {"rateLimit": route.rate_limit, "headers": route.headers, "compress": route.compress, "cors": route.cors}
+    return bool(settings[name])
