@@ -85,7 +85,7 @@ class Proxy:
         url = self._config.server + str(request.rel_url)
         try:
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read(), timeout=aiohttp.ClientTimeout(None)
+                request.method, url, headers=headers, data=await request.read() or None, timeout=aiohttp.ClientTimeout(None)
             ) as answer:
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
                 if watch and answer.status == 200:
