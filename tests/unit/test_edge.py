@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from homeport.api.component import Component
 from homeport.plan import edge
 

@@ -10,7 +10,7 @@ from homeport.api.application import ApplicationSpec
 from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.resource import InvalidSpec, Resource
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait, worst
-from homeport.plan import names, render
+from homeport.plan import edge, names, render
 from homeport.plan.health import (
     HEALTHY,
     REPORTING_KINDS,
@@ -192,7 +192,20 @@ def _all_well(app: App, places: Sequence[Place], outcome: Ok) -> Ok:
         return Ok("archived: scaled to zero, data kept", outcome.after, Reason.ARCHIVED)
     where = places[0].name if len(places) == 1 else f"{len(places)} environments"
     count = len(app.spec.components)
-    return Ok(f"{count} component{'s' if count != 1 else ''} ready in {where}", outcome.after)
+    text = f"{count} component{'s' if count != 1 else ''} ready in {where}{_left_out(app, places)}"
+    return Ok(text, outcome.after)
+
+
+def _left_out(app: App, places: Sequence[Place]) -> str:
+    """What is declared and not carried out, because an ingress controller can't be told: the truth, though Ready."""
+    parts: dict[str, None] = {}
+    for place in places:
+        settings = place.spec.ingress
+        class_name = settings.class_name if settings is not None else None
+        for component in render.components(app, place.name):
+            for name in edge.left_out(component, class_name):
+                parts[f"{component.name}.routes.{name} (ingress class {class_name or 'default'})"] = None
+    return f"; not carried out: {', '.join(parts)}" if parts else ""
 
 
 def _by_component(changes: Sequence[Change]) -> dict[tuple[str, str], list[Change]]:
