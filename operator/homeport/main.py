@@ -251,12 +251,15 @@ class Operator:
             except ApiError as error:
                 log.warning("the API server isn't ready: %s", error)
                 await asyncio.sleep(1.0)
+        last = 0
         while True:
             try:
-                behind = await self.engine.missing()
+                behind = len(await self.engine.missing())
                 if not behind:
                     break
-                log.info("waiting to see %d resources", len(behind))
+                if behind != last:
+                    log.info("waiting to see %d resources", behind)
+                    last = behind
             except ApiError as error:
                 log.warning("our own kinds can't be listed: %s; are the CRDs installed?", error)
             await asyncio.sleep(0.2)

@@ -16,7 +16,7 @@ from aiohttp import web
 from homeport.drivers.kubernetes import config
 
 STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
-_HOP = {"connection", "transfer-encoding", "content-length", "content-encoding", "keep-alive", "host"}
+_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
 
 
 class Proxy:
