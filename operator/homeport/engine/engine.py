@@ -214,7 +214,9 @@ class Engine:
             log.exception("%s: reconciling failed", key)
             outcome = Transient(Reason.PROGRESSING_WITH_RETRY, f"internal error: {type(error).__name__}: {error}")
             await self._confess(key, outcome)
-        self._on_outcome(key.kind, type(outcome).__name__, self._clock() - started)
+        seconds = self._clock() - started
+        self._on_outcome(key.kind, type(outcome).__name__, seconds)
+        log.debug("%s: %s in %.3f s: %s", key, type(outcome).__name__, seconds, outcome.message)
         if isinstance(outcome, Transient):
             self.queue.backoff(key, RESYNC)
         else:
