@@ -237,15 +237,15 @@ def test_twins_are_named() -> None:
         render.render(application({"version": "1.0.0", "components": components}), place())
 
 
-def test_catalog_items_are_explained_until_there_are_some() -> None:
+def test_without_a_catalog_its_items_are_refused() -> None:
     components = [{"name": "db", "catalog": {"name": "postgres", "version": "15"}}]
     app = application({"version": "1.0.0", "components": components})
     with pytest.raises(InvalidSpec, match=r"the catalog has no item .postgres. version .15..*write image"):
         render.render(app, place())
 
-    def catalog(component: Any) -> Any:
+    def catalog(component: Any, prefix: str) -> Any:
         update = {"catalog": None, "type": "stateful", "image": "postgres:15"}
-        return component.model_copy(update=update)
+        return (component.model_copy(update=update),)
 
     kinds = [child.manifest["kind"] for child in render.render(app, place(), catalog=catalog)]
     assert kinds == ["NetworkPolicy", "Service", "StatefulSet"]

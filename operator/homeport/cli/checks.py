@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from homeport.api import labels
 from homeport.api.resource import InvalidSpec, Resource, parse
 from homeport.cli.documents import Document, Problem
+from homeport.engine.catalog import Catalog
 from homeport.plan import render
 
 NAMESPACE_LIMIT = 63
@@ -121,10 +123,16 @@ def _one(document: Document) -> tuple[list[Problem], Resource[Any] | None]:
     if resource.kind != "Application":
         return [], resource
     try:
-        render.check(resource.spec)
+        render.check(resource.spec, _catalog().expansion_now(resource.spec))
     except InvalidSpec as error:
         return [_sentence(document, text) for text in error.problems], resource
     return [], resource
+
+
+@cache
+def _catalog() -> Catalog:
+    """The catalog, loaded when the first application names an item."""
+    return Catalog()
 
 
 def _without_echoes(problems: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from homeport.api.labels import OwnerKey
 from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import types
 from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.engine.catalog import Catalog
 from homeport.engine.claims import Claims
 from homeport.engine.clusters import Clusters
 from homeport.engine.observe import Readers
@@ -59,6 +60,8 @@ class Context:
     now: Callable[[], datetime] = utc_now
     drift_mended: Callable[[str, int], None] = lambda kind, count: None
     claims: Claims = field(default_factory=Claims)
+    catalog: Catalog = field(default_factory=Catalog)
+    """The catalog's items, and what they made; nothing is loaded before an application names one."""
     readers: Readers = field(default_factory=dict)
     in_step: dict[ChildKey, tuple[str, str]] = field(default_factory=dict)
     """Children that were compared and found as wanted: (digest of what is wanted, resourceVersion of what is there)."""

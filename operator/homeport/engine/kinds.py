@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol
 
 from homeport.api.conditions import Reason
@@ -22,6 +23,10 @@ class Kind(Protocol):
 
     def observe(self, resource: Resource[Any], context: Context) -> Any:
         """What planning must know, from caches."""
+        ...
+
+    async def prepare(self, resource: Resource[Any], world: Any, context: Context) -> Any:
+        """``world`` with what takes a while to find out."""
         ...
 
     def desired(self, resource: Resource[Any], world: Any, context: Context) -> Desired:
@@ -49,6 +54,11 @@ class ApplicationKind:
         return observe.application(
             resource, context.store, context.clusters, context.readers, context.claims, context.now()
         )
+
+    async def prepare(self, resource: Resource[Any], world: ApplicationWorld, context: Context) -> ApplicationWorld:
+        """What its catalog items make, rendered if that isn't known yet."""
+        expansion = await context.catalog.expansion(resource.spec)
+        return world if expansion is None else dataclasses.replace(world, catalog=expansion)
 
     def desired(self, resource: Resource[Any], world: ApplicationWorld, context: Context) -> Desired:
         """Rendered components; the hosts that they claim are taken note of."""
@@ -85,6 +95,10 @@ class EnvironmentKind:
         """The project, siblings, namespace and Secrets."""
         return observe.environment(resource, context.store, context.clusters, context.readers, context.now())
 
+    async def prepare(self, resource: Resource[Any], world: EnvironmentWorld, context: Context) -> EnvironmentWorld:
+        """Nothing."""
+        return world
+
     def desired(self, resource: Resource[Any], world: EnvironmentWorld, context: Context) -> Desired:
         """The namespace and what guards it."""
         return environment_plan.desired(resource, world)
@@ -108,6 +122,10 @@ class ProjectKind:
         """Environments, applications and what changed in them."""
         activity = context.activity_of(resource.namespace)
         return observe.project(resource, context.store, context.clusters, activity, context.now())
+
+    async def prepare(self, resource: Resource[Any], world: ProjectWorld, context: Context) -> ProjectWorld:
+        """Nothing."""
+        return world
 
     def desired(self, resource: Resource[Any], world: ProjectWorld, context: Context) -> Desired:
         """Members' rights."""

@@ -70,7 +70,7 @@ class Plan:
 async def preview(resource: Resource[Any], context: Context) -> Plan:
     """Observe, desire, diff, decide. Reads only."""
     kind = kinds.BY_NAME[resource.kind]
-    world = kind.observe(resource, context)
+    world = await kind.prepare(resource, kind.observe(resource, context), context)
     desired = kind.desired(resource, world, context)
     changes, pending = await diffing.changes(resource.key, desired, world.live, context)
     left = world.live.keys() - {(child.cluster, child.id) for child in desired.children}

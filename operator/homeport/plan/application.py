@@ -35,7 +35,7 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     """Every object that the application wants, in all environments that can be used."""
     problems: list[Outcome] = [missing.outcome for missing in world.missing]
     try:
-        render.check(app.spec)
+        render.check(app.spec, world.catalog)
     except InvalidSpec as error:
         return Desired(
             problems=(Stalled(Reason.INVALID_SPEC, str(error)),),
@@ -50,8 +50,10 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     done = _done_and_gone(app, world.live)
     for place in world.places:
         try:
-            rendered = render.render(app, place, world.versions.get(place.name, Versions()), done)
-            for component in render.components(app, place.name):
+            rendered = render.render(
+                app, place, world.versions.get(place.name, Versions()), done, catalog=world.catalog
+            )
+            for component in render.components(app, place.name, world.catalog):
                 if component.depends_on:
                     needs[place.name, component.name] = tuple(component.depends_on)
         except InvalidSpec as error:
@@ -173,7 +175,7 @@ def status(app: App, world: ApplicationWorld, wanted: Desired, report: Report) -
                 Reason.DEPENDENCY_NOT_READY,
                 f"project {app.namespace} has no environment yet; create one, and this goes on by itself",
             )
-        outcome = _all_well(app, wanted.places, outcome)
+        outcome = _all_well(app, wanted.places, world.catalog, outcome)
     return fields, outcome
 
 
@@ -187,22 +189,22 @@ def _replacements_left(report: Report) -> bool:
     )
 
 
-def _all_well(app: App, places: Sequence[Place], outcome: Ok) -> Ok:
+def _all_well(app: App, places: Sequence[Place], catalog: render.Catalog | None, outcome: Ok) -> Ok:
     if all(place.archived for place in places):
         return Ok("archived: scaled to zero, data kept", outcome.after, Reason.ARCHIVED)
     where = places[0].name if len(places) == 1 else f"{len(places)} environments"
-    count = len(app.spec.components)
-    text = f"{count} component{'s' if count != 1 else ''} ready in {where}{_left_out(app, places)}"
+    count = len(render.components(app, places[0].name, catalog))
+    text = f"{count} component{'s' if count != 1 else ''} ready in {where}{_left_out(app, places, catalog)}"
     return Ok(text, outcome.after)
 
 
-def _left_out(app: App, places: Sequence[Place]) -> str:
+def _left_out(app: App, places: Sequence[Place], catalog: render.Catalog | None) -> str:
     """What is declared and not carried out, because an ingress controller can't be told: the truth, though Ready."""
     parts: dict[str, None] = {}
     for place in places:
         settings = place.spec.ingress
         class_name = settings.class_name if settings is not None else None
-        for component in render.components(app, place.name):
+        for component in render.components(app, place.name, catalog):
             for name in edge.left_out(component, class_name):
                 parts[f"{component.name}.routes.{name} (ingress class {class_name or 'default'})"] = None
     return f"; not carried out: {', '.join(parts)}" if parts else ""
@@ -232,7 +234,7 @@ def _environment(
     by_component: Mapping[tuple[str, str], list[Change]],
 ) -> tuple[dict[str, Any], Outcome | None]:
     states, verdicts = [], []
-    for component in render.components(app, place.name):
+    for component in render.components(app, place.name, world.catalog):
         changes = by_component.get((place.name, component.name), [])
         judged = _component(place, component.name, changes, world, report)
         verdicts.append((component.name, judged))
@@ -254,7 +256,7 @@ def _environment(
         "health": str(Health.SUSPENDED if place.archived and outcome is None else health),
         "components": states,
     }
-    url = render.url(app, place)
+    url = render.url(app, place, world.catalog)
     if url:
         out["url"] = url
     if outcome is not None:
@@ -347,11 +349,13 @@ def _done(app: App, world: ApplicationWorld, changes: Sequence[Change]) -> dict[
     An environment that can't be used for now isn't gone: what ran in it must not run again when it is back.
     """
     known = {component.name for component in app.spec.components}
+    # What catalog items make is called <name>-<part>.
+    items = tuple(f"{component.name}-" for component in app.spec.components if component.catalog is not None)
     there = {place.name for place in world.places} | {missing.name for missing in world.missing}
     out = {}
     for key, value in done_jobs(app).items():
         environment, component, _ = key.split("/")
-        if component in known and (environment in there or "" in there):
+        if (component in known or component.startswith(items)) and (environment in there or "" in there):
             out[key] = value
     for change in changes:
         child = change.child

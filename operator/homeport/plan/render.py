@@ -7,16 +7,22 @@ application, place, versions and done Jobs always give the same objects, in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from homeport.api.application import ApplicationEnvironment, ApplicationSpec
 from homeport.api.component import Component
 from homeport.api.resource import InvalidSpec, Resource
+from homeport.plan import catalog as catalog_items
 from homeport.plan import checks, jobs, network, overrides, patches, podsecurity, scaling, storage, workloads
 from homeport.plan.scope import ObjectRef, Scope, scope
 from homeport.plan.types import Child, Place, Versions
 
-Catalog = Callable[[Component], Component]
-"""Turns a component that names a catalog item into one that can be rendered. Raises InvalidSpec."""
+Catalog = Callable[[Component, str], tuple[Component, ...]]
+"""Turns a component that names a catalog item into those that it stands for, its own first; the text is the
+application's name prefix. Raises InvalidSpec."""
+
+COMPONENTS = 32
+"""How many components an application may have, those that catalog items make included."""
 
 NO_VERSIONS = Versions()
 
@@ -34,7 +40,10 @@ def render(
     ``versions`` are those of Secrets and ConfigMaps that others make; ``done`` has the digests of Jobs that have
     succeeded (``<environment>/<component>/<migrate|job>``), which aren't rendered again.
     """
-    parts = tuple(from_catalog(part, catalog) for part in components(app, place.name))
+    parts = components(app, place.name, catalog)
+    for part in parts:
+        if part.catalog is not None:
+            raise InvalidSpec([_no_catalog(part)])
     problems = checks.problems(app.spec, parts, place)
     if problems:
         raise InvalidSpec(problems)
@@ -109,39 +118,93 @@ def environment(spec: ApplicationSpec, name: str) -> ApplicationEnvironment | No
     return None
 
 
-def components(app: Resource[ApplicationSpec], environment_name: str) -> tuple[Component, ...]:
-    """The components as they are in one environment. Raises InvalidSpec, naming the override that can't be."""
-    return components_of(app.spec, environment_name)
+def components(
+    app: Resource[ApplicationSpec], environment_name: str, catalog: Catalog | None = None
+) -> tuple[Component, ...]:
+    """The components as they are in one environment, those of catalog items in the items' places when ``catalog`` is
+    there. Raises InvalidSpec, naming the override or item that can't be."""
+    return components_of(app.spec, environment_name, catalog)
 
 
 _MERGED_LIMIT = 512
-_merged: dict[tuple[int, str], tuple[ApplicationSpec, tuple[Component, ...]]] = {}
-"""What merging and parsing overrides gave, by the identity of the frozen spec: one reconciliation asks three times."""
+_merged: dict[tuple[int, str], tuple[ApplicationSpec, Catalog | None, tuple[Component, ...]]] = {}
+"""What merging, parsing and expanding gave, by the identity of the frozen spec: one reconciliation asks three times."""
 
 
-def components_of(spec: ApplicationSpec, environment_name: str) -> tuple[Component, ...]:
+def components_of(
+    spec: ApplicationSpec, environment_name: str, catalog: Catalog | None = None
+) -> tuple[Component, ...]:
     """As ``components``, for a spec that isn't in a resource."""
     entry = environment(spec, environment_name)
-    if entry is None or not entry.overrides:
+    given = (entry.overrides if entry is not None else None) or {}
+    catalog = catalog if uses_catalog(spec) else None
+    if not given and catalog is None:
         return spec.components
     key = id(spec), environment_name
     known = _merged.get(key)
-    if known is not None and known[0] is spec:
-        return known[1]
+    if known is not None and known[0] is spec and known[1] is catalog:
+        return known[2]
     problems: list[str] = []
     out: list[Component] = []
     for component in spec.components:
-        override = entry.overrides.get(component.name)
+        where = f"spec.environments[{environment_name}].overrides[{component.name}]"
         try:
-            where = f"spec.environments[{entry.name}].overrides[{component.name}]"
-            out.append(component if not override else overrides.overridden(component, override, where))
+            out.extend(_effective(component, given.get(component.name), where, catalog, spec.name_prefix or ""))
         except InvalidSpec as error:
             problems.extend(error.problems)
+    if not problems and catalog is not None:
+        problems = _crowded(out)
     if problems:
         raise InvalidSpec(problems)
     if len(_merged) >= _MERGED_LIMIT:
         _merged.pop(next(iter(_merged)))
-    _merged[key] = spec, tuple(out)
+    _merged[key] = spec, catalog, tuple(out)
+    return tuple(out)
+
+
+def _effective(
+    component: Component, override: Mapping[str, Any] | None, where: str, catalog: Catalog | None, prefix: str
+) -> tuple[Component, ...]:
+    """What one component of a spec is in an environment. What an override says of the item's values is for the item,
+    the rest for what the item makes."""
+    if component.catalog is None or catalog is None:
+        return (overrides.overridden(component, override, where) if override else component,)
+    values, rest = catalog_items.split(override or {})
+    main, *parts = catalog(overrides.overridden(component, values, where) if values else component, prefix)
+    return (overrides.overridden(main, rest, where) if rest else main, *parts)
+
+
+def _crowded(parts: Sequence[Component]) -> list[str]:
+    """What is wrong with components together, now that catalog items have added theirs."""
+    names = [part.name for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            return [f"spec.components: a catalog item makes {name}, and there is a component of that name; rename it"]
+    if len(parts) > COMPONENTS:
+        return [
+            f"spec.components: with what catalog items make there are {len(parts)} components, and {COMPONENTS} are "
+            "allowed; move some to another Application"
+        ]
+    missing = [(p.name, need) for p in parts for need in p.depends_on or () if need not in names]
+    return [f"spec.components[{name}].dependsOn: there is no component {need}" for name, need in missing]
+
+
+def uses_catalog(spec: ApplicationSpec) -> bool:
+    """Whether any component comes from the catalog."""
+    return any(component.catalog is not None for component in spec.components)
+
+
+def catalog_components(spec: ApplicationSpec) -> tuple[Component, ...]:
+    """Every component that names a catalog item, as its values are in any environment: all that has to be rendered."""
+    out = [component for component in spec.components if component.catalog is not None]
+    for entry in spec.environments or ():
+        for component in spec.components if entry.overrides else ():
+            values, _ = catalog_items.split((entry.overrides or {}).get(component.name) or {})
+            if component.catalog is not None and values:
+                try:
+                    out.append(overrides.overridden(component, values, ""))
+                except InvalidSpec:
+                    continue  # it is said where the components are asked for
     return tuple(out)
 
 
@@ -159,10 +222,10 @@ def target_environments(spec: ApplicationSpec, every: Sequence[str]) -> tuple[st
     return tuple(every) if spec.environments is None else tuple(entry.name for entry in spec.environments)
 
 
-def url(app: Resource[ApplicationSpec], place: Place) -> str | None:
+def url(app: Resource[ApplicationSpec], place: Place, catalog: Catalog | None = None) -> str | None:
     """The address of the application's first route with a host; None when nothing leads to it from outside."""
     settings = place.spec.ingress
-    for component in components(app, place.name):
+    for component in components(app, place.name, catalog):
         for route in component.routes or ():
             host = route.host or (settings.domain if settings is not None else None)
             if host and not host.startswith("*"):
@@ -170,33 +233,27 @@ def url(app: Resource[ApplicationSpec], place: Place) -> str | None:
     return None
 
 
-def from_catalog(component: Component, catalog: Catalog | None) -> Component:
-    """``component`` as its catalog item makes it. Raises InvalidSpec when there is no such item."""
+def _no_catalog(component: Component) -> str:
     item = component.catalog
-    if item is None:
-        return component
-    if catalog is not None:
-        return catalog(component)
+    assert item is not None
     version = f" version {item.version!r}" if item.version else ""
-    raise InvalidSpec(
-        [
-            f"spec.components[{component.name}].catalog: the catalog has no item {item.name!r}{version}: "
-            "this Homeport has no catalog items yet; write image, ports and volumes instead"
-        ]
+    return (
+        f"spec.components[{component.name}].catalog: the catalog has no item {item.name!r}{version}: "
+        "there is no catalog here; write image, ports and volumes instead"
     )
 
 
-def check(spec: ApplicationSpec) -> None:
+def check(spec: ApplicationSpec, catalog: Catalog | None = None) -> None:
     """What neither the schema nor CEL can know, in every environment that the application names. Raises InvalidSpec."""
-    problems = dict.fromkeys(checks.problems(spec, spec.components, None))
+    problems: dict[str, None] = {}
+    for name in ("", *(entry.name for entry in spec.environments or () if entry.overrides)):
+        try:
+            parts = components_of(spec, name, catalog)
+        except InvalidSpec as error:
+            problems |= dict.fromkeys(error.problems)
+        else:
+            problems |= dict.fromkeys(checks.problems(spec, parts, None))
     for entry in spec.environments or ():
-        if entry.overrides:
-            try:
-                parts = components_of(spec, entry.name)
-            except InvalidSpec as error:
-                problems |= dict.fromkeys(error.problems)
-            else:
-                problems |= dict.fromkeys(checks.problems(spec, parts, None))
         problems |= dict.fromkeys(patches.problems(entry))
     if problems:
         raise InvalidSpec(list(problems))

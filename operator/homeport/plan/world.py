@@ -12,6 +12,7 @@ from homeport.api.environment import EnvironmentSpec
 from homeport.api.project import ProjectSpec
 from homeport.api.resource import Resource
 from homeport.outcome import Outcome
+from homeport.plan.catalog import Expansion
 from homeport.plan.types import Change, Child, ObjectId, Place, Versions
 
 Live = Mapping[str, Any]
@@ -42,6 +43,8 @@ class ApplicationWorld:
     """By environment and component."""
     hosts_taken: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     """(cluster, host, path) -> who has it; only what others have."""
+    catalog: Expansion | None = None
+    """What the catalog makes of its components; None when none comes from there."""
 
 
 @dataclass(frozen=True)
