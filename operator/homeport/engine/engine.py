@@ -71,6 +71,7 @@ class Engine:
             enqueue=self._enqueue,
             notify=notify or (lambda resource, reason, message, warning: None),
             clock=clock,
+            now=now,
             drift_mended=on_drift,
             elsewhere=self.cluster_event,
         )
@@ -243,7 +244,7 @@ class Engine:
             return
         try:
             await self._report(resource, outcome)
-        except errors.ApiError as error:
+        except Exception as error:  # the fault may be in the writing itself; the worker must live on
             log.warning("%s: the status can't be written: %s", key, error)
 
     async def _report(self, resource: Resource[Any], outcome: Outcome) -> None:
