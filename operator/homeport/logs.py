@@ -42,3 +42,6 @@ def configure(style: str, level: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("kopf", "kopf.objects", "aiohttp", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It tells of each of its endless tries, for each kind; that the API server is away, our own watches say once.
+    for endless in ("kopf._cogs.clients", "kopf._core.reactor.observation"):
+        logging.getLogger(endless).setLevel(logging.CRITICAL)
