@@ -316,3 +316,24 @@ async def test_an_event_for_each_transition(world: World, running: Running) -> N
     assert told[0] in ("Progressing", "HealthCheckFailed")
     assert told[-1] == "ReconciliationSucceeded"
     assert all(one != other for one, other in itertools.pairwise(told))
+
+
+async def test_what_belongs_to_another_shard_is_no_orphan(world: World, running: Running) -> None:
+    """Another operator looks after it: that it isn't in our store says nothing."""
+    await running.stop()
+    before = world.state()
+    other = Running(world)
+    other.engine._selects = lambda body: body["metadata"].get("namespace") == "elsewhere"
+    await other.start()
+    await world.client.delete(types.SERVICE, "shop-main", "front")  # an event of another's child
+    await other.settle()
+    await other.stop()
+    assert other.gate.writes == []
+    del before["Service shop-main/front"]
+    assert world.state() == before
+
+
+async def test_what_moves_to_another_shard_is_left_as_it_is(world: World, running: Running) -> None:
+    running.engine.seen(world.get(types.APPLICATION, "shop", "web"), gone=True)  # as a watch by label tells it
+    await running.settle()
+    assert [write for write in running.gate.writes if write.startswith("delete")] == []

@@ -143,12 +143,11 @@ class Engine:
     def _orphans(self) -> set[OwnerKey]:
         """Owners of children whose resource is gone: its finalizer was taken off by force while we were away."""
         owners = set()
-        for _, cluster in self.context.clusters.connected():
-            for gvk in (*CHILD_KINDS, *OPTIONAL_KINDS):
-                for child in cluster.children_of(gvk):
-                    owner = labels.owner_of(child)
-                    if owner is not None and self.store.body(owner) is None:
-                        owners.add(owner)
+        for gvk in (*CHILD_KINDS, *OPTIONAL_KINDS):
+            for child in self.cluster.children_of(gvk):
+                owner = labels.owner_of(child)
+                if owner is not None and self.store.body(owner) is None:
+                    owners.add(owner)
         return owners
 
     async def connect(self, seconds: float = 20.0) -> None:

@@ -10,6 +10,7 @@ from homeport.api.labels import OwnerKey
 from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import errors, types
 from homeport.engine import apply, observe, report
+from homeport.engine.clusters import HOME
 from homeport.engine.context import Context
 from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
 from homeport.plan import environment as environment_plan
@@ -22,12 +23,25 @@ LOOK_AGAIN = 2.0
 
 
 async def absent(key: OwnerKey, context: Context) -> Outcome:
-    """The resource is gone. What it made should be too: if its finalizer was taken off by force, mend that now."""
-    live = observe.children(context.clusters, key)
-    if live and key.kind != "Environment":
+    """The resource is gone. What it made should be too: if its finalizer was taken off by force, mend that now.
+
+    That we don't see it doesn't prove it: it may be another shard's. And in a cluster that several control planes
+    share, only what was ours in this process's life is known to be nobody else's.
+    """
+    live = {
+        child: found
+        for child, found in observe.children(context.clusters, key).items()
+        if child[0] == HOME or key in context.written
+    }
+    if live and key.kind != "Environment" and not await _exists(key, context):
         await _remove(key, live, context)
     context.forget(key)
     return Ok()
+
+
+async def _exists(key: OwnerKey, context: Context) -> bool:
+    gvk = types.by_kind(labels.API_VERSION, key.kind)
+    return await context.cluster.client.get(gvk, key.namespace, key.name, metadata_only=True) is not None
 
 
 async def deleted(resource: Resource[Any], context: Context) -> Outcome:
