@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import signal
@@ -35,6 +36,7 @@ WATCH_SILENT = 180.0
 """Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
 AUDIT_INTERVAL = 60.0
 """Seconds between two looks whether the watches of our own kinds keep up."""
+LEASE = "homeport-operator"
 DOOR_PAUSE = 1.0
 """Seconds before the watch of our own kinds is opened anew."""
 START_TIMEOUT = 300.0
@@ -66,6 +68,14 @@ def run(settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(Operator(settings).run())
+
+
+def lease_name(settings: Settings) -> str:
+    """The Lease of all replicas that do the same work; operators of different shards don't wait for each other."""
+    if not settings.shard and not settings.namespaces:
+        return LEASE
+    scope = "\n".join((settings.shard or "", *sorted(settings.namespaces)))
+    return f"{LEASE}-{hashlib.sha256(scope.encode()).hexdigest()[:8]}"
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -274,6 +284,7 @@ class Operator:
         self.leader = Leader(
             self.client,
             self.settings.lease_namespace,
+            lease_name(self.settings),
             identity=self.identity,
             on_started=self._started,
             on_stopped=self._stopped,

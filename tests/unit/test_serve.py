@@ -164,3 +164,10 @@ async def test_whoever_took_over_meanwhile_ends_us(operator: main.Operator) -> N
     operator._started()
     assert operator.stopping.is_set() and not operator.leading
     await operator.engine.stop(0.1)
+
+
+def test_operators_of_different_scopes_do_not_wait_for_each_other() -> None:
+    scopes = [{}, {"shard": "homeport.dev/shard=a"}, {"shard": "homeport.dev/shard=b"}, {"namespaces": ("a", "b")}]
+    names = {main.lease_name(main.Settings(**scope)) for scope in scopes}
+    assert len(names) == 4 and "homeport-operator" in names
+    assert main.lease_name(main.Settings(namespaces=("b", "a"))) in names
