@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from homes import Home
 
 from api_server import ApiServer
-from homes import Home
 from operators import Operator
 
 

@@ -22,7 +22,7 @@ V1ALPHA1 = "homeport.dev/v1alpha1"
 IMAGE = "registry.example.com/team/shop"
 PORTS = [{"name": "http", "port": 8080}]
 USER = "homeport-test"
-PATIENCE = float(os.environ.get("P", 30.0))
+PATIENCE = float(os.environ.get("HOMEPORT_TEST_PATIENCE", "30"))
 
 _KINDS = {gvk.kind: gvk for gvk in types.KINDS}
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -202,7 +202,13 @@ class Home(Live):
         return self.find(kind, self.place(environment), name) is None
 
     def until(
-        self, kind: str, name: str, status: str, reason: str = "", says: str | Iterable[str] = (), seconds: float = PATIENCE
+        self,
+        kind: str,
+        name: str,
+        status: str,
+        reason: str = "",
+        says: str | Iterable[str] = (),
+        seconds: float = PATIENCE,
     ) -> Manifest:
         """The resource once its Ready is so, at its current generation; ``says`` is in the message."""
         wanted = [says] if isinstance(says, str) else list(says)
@@ -210,7 +216,9 @@ class Home(Live):
         def look() -> Manifest:
             body = self.mine(kind, name)
             seen = told(body)
-            assert body["status"].get("observedGeneration") == body["metadata"]["generation"], f"{seen}, older generation"
+            assert body["status"].get("observedGeneration") == body["metadata"]["generation"], (
+                f"{seen}, older generation"
+            )
             assert seen[0] == status and (not reason or seen[1] == reason), seen
             assert all(text in seen[2] for text in wanted), seen
             return body
@@ -255,7 +263,7 @@ class Home(Live):
             self.set("Project", self.name, archived=True, suspend=False)
 
     def sweep(self) -> None:
-        """Wait for the end of what ``leave`` asked for, then remove what was retained. What stays behind is an error."""
+        """Wait for the end of what ``leave`` asked for, then remove what was retained. What hangs is an error."""
         if self.find("Project", self.name, self.name) is not None:
             self.until("Project", self.name, "True", "Archived")
             self.delete("Project", self.name, self.name)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from homes import IMAGE, PORTS, Home, component, condition, eventually, on_pods, told, written
+
 from operators import Operator
 
 pytestmark = pytest.mark.integration
@@ -90,6 +90,7 @@ def test_status_and_children_of_a_whole_application(home: Home, control_plane: A
         [*base, "wait", "--for=condition=Ready", "applications.homeport.dev/shop", "--timeout=30s"],
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     app = home.ready()
@@ -144,9 +145,13 @@ def test_every_environment_unless_listed(home: Home) -> None:
 
 def test_overrides_and_patches(home: Home) -> None:
     home.environment("prod")
-    base = component(replicas=3, env=[{"name": "A", "value": "base"}, {"name": "B", "value": "base"}],
-        probes={"readiness": {"path": "/"}})
+    base = component(
+        replicas=3,
+        env=[{"name": "A", "value": "base"}, {"name": "B", "value": "base"}],
+        probes={"readiness": {"path": "/"}},
+    )
     patch = "[{op: add, path: /spec/template/spec/priorityClassName, value: system-cluster-critical}]"
+    sticky = "[{op: add, path: /spec/sessionAffinity, value: ClientIP}]"
     merge = "spec: {template: {metadata: {annotations: {example.com/team: blue}}}}"
     override = {"replicas": 1, "env": [{"name": "B", "value": "dev"}], "without": ["env.A", "probes"]}
     home.application(
@@ -155,7 +160,7 @@ def test_overrides_and_patches(home: Home) -> None:
             {"name": "dev", "version": "2.0.0-rc.1", "overrides": {"web": override}},
             {"name": "prod", "patches": [
                 {"target": {"kind": "Deployment", "name": "web"}, "patch": merge},
-                {"target": {"kind": "Service", "name": "web"}, "patch": "[{op: add, path: /spec/sessionAffinity, value: ClientIP}]"},
+                {"target": {"kind": "Service", "name": "web"}, "patch": sticky},
             ]},
         ],
     )  # fmt: skip
@@ -282,7 +287,15 @@ def test_deletion_removes_everything(home: Home) -> None:
     home.delete("Application", home.name, "shop")
     home.gone("Application", home.name, "shop")
     selector = "homeport.dev/application=shop"
-    for kind in ("Deployment", "Service", "ConfigMap", "HorizontalPodAutoscaler", "CronJob", "PodDisruptionBudget", "Job"):
+    for kind in (
+        "Deployment",
+        "Service",
+        "ConfigMap",
+        "HorizontalPodAutoscaler",
+        "CronJob",
+        "PodDisruptionBudget",
+        "Job",
+    ):
         eventually(lambda kind=kind: home.list(kind, home.place(), selector) == [], f"every {kind} is gone")
     # What is generated once can't be made again: it is data.
     assert not home.missing("Secret", "pass")
@@ -812,8 +825,11 @@ def test_transitions_and_events(home: Home) -> None:
     assert [reason for reason in reasons if reason != "Progressing"] == [
         "ReconciliationSucceeded", "HealthCheckFailed", "ReconciliationSucceeded"
     ]  # fmt: skip
-    assert all(one != other for one, other in zip(reasons, reasons[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(reasons))
     events = {event["reason"]: event for event in home.events("Application", "shop")}
-    assert events["HealthCheckFailed"]["type"] == "Warning" and "ImagePullBackOff" in events["HealthCheckFailed"]["message"]
+    assert (
+        events["HealthCheckFailed"]["type"] == "Warning"
+        and "ImagePullBackOff" in events["HealthCheckFailed"]["message"]
+    )
     assert events["ReconciliationSucceeded"]["type"] == "Normal"
     assert events["HealthCheckFailed"]["source"]["component"] == "homeport"

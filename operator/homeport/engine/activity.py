@@ -12,6 +12,7 @@ from typing import Any
 from homeport.api import labels
 
 Body = Mapping[str, Any]
+UNKNOWN = "unknown"
 
 
 def entry(before: Body | None, after: Body | None, deleted_at: str) -> dict[str, str] | None:
@@ -25,7 +26,8 @@ def entry(before: Body | None, after: Body | None, deleted_at: str) -> dict[str,
     what = f"{body['kind']}/{body['metadata']['name']}"
     asked = body["metadata"].get("deletionTimestamp")
     if after is None or asked:
-        return {"time": str(asked or deleted_at), "actor": _actor(body)[0], "verb": "deleted", "object": what}
+        # Whoever deletes leaves no trace in the object; the last who changed it isn't to blame for that.
+        return {"time": str(asked or deleted_at), "actor": UNKNOWN, "verb": "deleted", "object": what}
     actor, time = _actor(after)
     if before is not None and _written(before) == _written(after):
         return None
@@ -42,11 +44,11 @@ def _written(body: Body) -> tuple[Any, ...]:
 
 
 def _actor(body: Body) -> tuple[str, str]:
-    """The newest writer of anything but status, other than us, and when."""
-    best = ("unknown", "")
+    """The newest writer of the spec other than us, and when. Who asks by an annotation has changed nothing."""
+    best = (UNKNOWN, "")
     for field in body["metadata"].get("managedFields") or ():
         manager = str(field.get("manager", ""))
-        if field.get("subresource") or manager == labels.MANAGER:
+        if field.get("subresource") or manager == labels.MANAGER or "f:spec" not in field.get("fieldsV1", "f:spec"):
             continue
         time = str(field.get("time", ""))
         if time >= best[1]:

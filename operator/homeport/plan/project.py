@@ -200,9 +200,18 @@ def _until_tomorrow(now: datetime) -> float:
 
 
 def merge_activity(known: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The newest 50 entries, newest first; an entry that is known already isn't taken twice."""
-    entries = {(e["time"], e["object"], e["verb"]): dict(e) for e in (*known, *new)}
-    return sorted(entries.values(), key=lambda e: (e["time"], e["object"], e["verb"]), reverse=True)[:ACTIVITY_LIMIT]
+    """The newest 50 entries, newest first; an entry that is known already isn't taken twice.
+
+    Both are newest first. Times are whole seconds; within one their order is kept, and ``new`` comes first.
+    """
+    there = {_identity(entry) for entry in known}
+    fresh = {_identity(entry): dict(entry) for entry in new if _identity(entry) not in there}
+    entries = [*fresh.values(), *(dict(entry) for entry in known)]
+    return sorted(entries, key=lambda entry: str(entry["time"]), reverse=True)[:ACTIVITY_LIMIT]
+
+
+def _identity(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(entry["time"]), str(entry["object"]), str(entry["verb"])
 
 
 __all__ = ["desired", "is_archived", "namespace_marks", "owned", "status"]

@@ -82,7 +82,7 @@ class ProjectWorld:
     live: Mapping[ChildKey, Live]
     namespace: Live | None
     activity: Sequence[Mapping[str, Any]] = ()
-    """New entries for the activity log, oldest first."""
+    """New entries for the activity log, newest first."""
     invalid: Sequence[str] = ()
     """Resources of the project whose spec can't be parsed."""
 
