@@ -83,9 +83,10 @@ class Proxy:
             await asyncio.sleep(self._chance.uniform(0.05, 1.0))
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         url = self._config.server + str(request.rel_url)
+        body, patience = await request.read() or None, aiohttp.ClientTimeout(None)
         try:
             async with self._session.request(
-                request.method, url, headers=headers, data=await request.read() or None, timeout=aiohttp.ClientTimeout(None)
+                request.method, url, headers=headers, data=body, timeout=patience
             ) as answer:
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
                 if watch and answer.status == 200:
