@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Entry] = {
     "init": Entry(WRITE, "init", "init", "Write a small project to start from."),
     "validate": Entry(WRITE, "validate", "validate", "Check files without a cluster."),
     "plan": Entry(WRITE, "plan", "plan", "Show what applying files would change."),
+    "catalog": Entry(WRITE, "catalog", "catalog", "Look through the catalog, use its items, import others."),
     "explain": Entry(WRITE, "explain", "explain", "Describe kinds, fields and condition reasons."),
     "up": Entry(RUN, "local", "up", "Start the local control plane and the operator."),
     "down": Entry(RUN, "local", "down", "Stop the local control plane."),
