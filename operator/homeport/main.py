@@ -34,7 +34,7 @@ log = logging.getLogger("homeport")
 
 WATCH_SILENT = 180.0
 """Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
-AUDIT_INTERVAL = 60.0
+AUDIT_INTERVAL = 30.0
 """Seconds between two looks whether the watches of our own kinds keep up."""
 LEASE = "homeport-operator"
 DOOR_PAUSE = 1.0
