@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from localplane.commands import install
 from localplane.controlplane import ControlPlane
 from localplane.kubectl import Kubectl
-
 from operators import Operator
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from homes import Home, told
 
 pytestmark = pytest.mark.integration

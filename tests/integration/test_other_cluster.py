@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from api_server import ApiServer, eventually
 from localplane.controlplane import ControlPlane
 from operators import Operator

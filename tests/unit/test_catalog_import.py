@@ -242,6 +242,29 @@ services:
     assert any("TAG" in note.field for note in found.notes)
 
 
+def test_variables_that_nobody_has_set(imports: Imports) -> None:
+    text = """
+services:
+  web:
+    image: team/web:1
+    ports: ["${PORT}:80"]
+    environment: {URL: 'postgres://u:${DB_PW:?say it}@db/x', NAME: 'a${MIDDLE}b'}
+  db: {image: 'postgres:15', environment: {POSTGRES_PASSWORD: '${DB_PW:?say it}'}}
+"""
+    found = imports(text)
+    made = imports.components(found)
+    (web,) = (part for part in made.values() if part.image == "team/web:1")
+    (database,) = (part for part in made.values() if part.image == "postgres:15")
+    assert [port.port for port in web.ports or ()] == [80]
+    assert env(web)["NAME"] == "ab"
+    secret = env(database)["POSTGRES_PASSWORD"]
+    (reference,) = (name for name, value in env(web).items() if value == secret)
+    assert env(web)["URL"].startswith(f"postgres://u:$({reference})@")
+    assert {"${PORT}", "${MIDDLE}"} <= {note.field for note in found.notes}
+    assert "needs the variable TAG" in imports.refused("services: {a: {image: 'a:${TAG}'}}")
+    assert "needs the variable P (port)" in imports.refused("services: {a: {image: a, ports: ['${P:?port}:80']}}")
+
+
 def test_variables_of_a_file_beside_it(imports: Imports) -> None:
     (imports.folder / "app").mkdir()
     (imports.folder / "app" / ".env").write_text("# a comment\nexport TAG='3.1'\n")

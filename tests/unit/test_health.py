@@ -41,9 +41,7 @@ ALL = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplic
         (live("Deployment", {"replicas": 2}, workload(**{**ALL, "replicas": 3})), "Progressing", "1 old replicas"),
         (live("Deployment", {"replicas": 2}, workload(**{**ALL, "availableReplicas": 1})), "Progressing", "1 of 2"),
         (
-            live(
-                "Deployment", {}, workload(**condition("Progressing", "False", "ProgressDeadlineExceeded", "slow"))
-            ),
+            live("Deployment", {}, workload(**condition("Progressing", "False", "ProgressDeadlineExceeded", "slow"))),
             "Degraded",
             "slow",
         ),
