@@ -15,7 +15,7 @@ from homeport.api.environment import EnvironmentSpec
 from homeport.api.resource import InvalidSpec, parse, parse_spec
 from homeport.cli.errors import Failure
 from homeport.cli.importing import convert, service
-from homeport.cli.importing.convert import HOST, NAME, Conversion
+from homeport.cli.importing.conversion import HOST, NAME, Conversion
 from homeport.cli.importing.source import Note, read, slug
 from homeport.cli.output import yaml_text
 from homeport.drivers.catalog import load_entry

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeport.cli.importing.service import Service
-from homeport.cli.importing.source import END, REQUIRED, UNSET, slug
+from homeport.cli.importing.source import slug
 
 _SECRET = re.compile(
     r"(?:(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ENCRYPTION_KEY|SECRET_KEY|"
@@ -59,12 +59,6 @@ def secrets(services: Mapping[str, Service], order: Sequence[str]) -> list[Secre
             for match in _CREDENTIALS.finditer(value):
                 note(match.group(2), f"{variable}_PASSWORD", name)
     return list(found.values())
-
-
-def unset(value: str) -> str:
-    """The variable in ``value`` that nobody has set."""
-    start = max(value.find(UNSET), value.find(REQUIRED))
-    return value[start:].partition(":")[2].partition(END)[0] if start >= 0 else ""
 
 
 def with_references(value: str, by_value: Mapping[str, Secret], variable: Mapping[str, str]) -> tuple[str, set[str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.cli.errors import Failure
-from homeport.cli.importing.source import Note, Source
+from homeport.cli.importing.source import Note, Source, unset, without_unset
 
 # What Homeport does by itself, or what says nothing about how it runs.
 _SILENT = frozenset({"image"})
@@ -84,9 +84,15 @@ class Service:
     host_network: bool = False
 
 
+_WAITS = frozenset({"environment", "command", "entrypoint", "healthcheck"})
+"""Where a variable that nobody has set may turn out to be a generated secret."""
+
+
 def services(source: Source) -> dict[str, Service]:
     """Every service. Raises Failure for those that can't be run: nothing but ``build``, circles, unknown names."""
-    out = {name: _service(name, raw, source) for name, raw in source.compose["services"].items()}
+    out = {
+        name: _service(name, _settled(name, raw, source), source) for name, raw in source.compose["services"].items()
+    }
     for service in out.values():
         for need in [*service.needs]:
             if need not in out:
@@ -97,6 +103,22 @@ def services(source: Source) -> dict[str, Service]:
             text = _WHY.get(field_, "`docker compose config` writes it all into one file; import that")
             source.notes.append(Note("", field_, text, dropped=True))
     return out
+
+
+def _settled(name: str, raw: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """The service with variables that nobody has set as nothing, where no secret can be meant."""
+    image = str(raw.get("image") or "")
+    if unset(image):
+        raise source.needs([unset(image)])
+
+    def settled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: settled(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [settled(each) for each in value]
+        return without_unset(value, source, name) if isinstance(value, str) else value
+
+    return {key: value if key in _WAITS else settled(value) for key, value in raw.items()}
 
 
 def _refuse_circles(found: Mapping[str, Service], source: Source) -> None:

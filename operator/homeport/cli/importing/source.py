@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,15 @@ class Source:
     """What a JSON catalog says beside its ``docker_compose``."""
     compose: Mapping[str, Any]
     notes: list[Note] = field(default_factory=list)
+    required: dict[str, str] = field(default_factory=dict)
+    """Variables that must be set and aren't, with what the file says of it."""
+
+    def needs(self, names: Iterable[str]) -> Failure:
+        """What to say when variables must be set."""
+        shown = ", ".join(f"{n} ({self.required[n]})" if self.required.get(n) else n for n in sorted(set(names)))
+        return Failure(
+            f"{self.file}: needs the variable {shown}", "set it with --var NAME=VALUE, or in a file .env beside it"
+        )
 
 
 def find(path: Path) -> Iterator[Path]:
@@ -158,7 +167,9 @@ def interpolate(text: str, variables: Mapping[str, str], source: Source) -> str:
         if kind == "-":
             source.notes.append(Note("", f"${{{name}}}", f"is {rest!r} from now on; --var {name}=… sets another"))
             return rest
-        return f"{REQUIRED}{name} ({rest}){END}" if kind == "?" else f"{UNSET}{name}{END}"
+        if kind == "?":
+            source.required[name] = rest
+        return f"{REQUIRED if kind == '?' else UNSET}{name}{END}"
 
     return _VARIABLE.sub(put, text)
 
@@ -200,3 +211,31 @@ def _merged(base: Any, over: Any) -> Any:
     if isinstance(base, list) and isinstance(over, list):
         return [*base, *(each for each in over if each not in base)]
     return over
+
+
+# --- variables that nobody has set ------------------------------------------------------------------------------------
+
+
+def unset(text: str) -> str:
+    """The first variable in ``text`` that nobody has set."""
+    found = re.search(f"(?:{UNSET}|{REQUIRED})([^{END}]*){END}", text)
+    return found.group(1) if found else ""
+
+
+def without_unset(text: str, source: Source, service: str) -> str:
+    """``text`` with variables that nobody has set as nothing, which is said. Raises Failure for those that must be."""
+    while name := unset(text):
+        if f"{REQUIRED}{name}{END}" in text:
+            raise source.needs([name])
+        note = Note(service, f"${{{name}}}", "nobody has set it, so it is empty; --var NAME=VALUE sets it")
+        source.notes.append(note)
+        text = text.replace(f"{UNSET}{name}{END}", "")
+    return text
+
+
+def texts(value: Any) -> list[str]:
+    """Every text in a value."""
+    if isinstance(value, str):
+        return [value]
+    each = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for one in each for text in texts(one)]
