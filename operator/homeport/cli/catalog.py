@@ -33,6 +33,7 @@ FILTERS = (
 
 
 @click.group()
+@with_options(DEBUG)
 def catalog() -> None:
     """Look through the catalog, use its items, and import others."""
 
