@@ -170,11 +170,13 @@ class Operator:
                 asyncio.create_task(self._audit_forever(), name="audit"),
             ]
             self._stand()
-            await asyncio.wait({stop, door}, return_when=asyncio.FIRST_COMPLETED)
-            if not stop.done():
-                log.error("the watch of our own kinds ended; stopping, to be started anew")
-                return 1
-            return 0
+            election = self.leader.task if self.leader is not None else None
+            await asyncio.wait({stop, door} | ({election} if election else set()), return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                return 0
+            what = "the election" if election is not None and election.done() else "the watch of our own kinds"
+            log.error("%s ended; stopping, to be started anew", what)
+            return 1
         except TimeoutError as error:
             log.error("%s", error)
             return 1
@@ -184,7 +186,10 @@ class Operator:
                 task.cancel()
             await self.engine.stop(SHUTDOWN_GRACE)
             if self.leader is not None:
-                await self.leader.stop()
+                try:
+                    await self.leader.stop()
+                except Exception:
+                    log.exception("the election broke")
             await self.events.stop(1.0)
             self._stop_kopf()
             await self.engine.context.clusters.stop()

@@ -214,3 +214,12 @@ def test_every_policy_fails_closed_is_bound_and_is_ours() -> None:
         assert policy["spec"]["failurePolicy"] == "Fail", name
         assert all(validation.get("message") for validation in policy["spec"]["validations"]), name
     assert {m["metadata"]["labels"]["app.kubernetes.io/part-of"] for m in manifests} == {"homeport"}
+
+
+def test_a_project_needs_a_namespace_of_its_own(api: ApiServer) -> None:
+    name = f"policy-{uuid.uuid4().hex[:8]}"
+    api.create(_namespace(name, {"app.kubernetes.io/managed-by": "homeport", "homeport.dev/environment": "main"}))
+    try:
+        assert "this namespace is an Environment's" in _refused(lambda: api.create(_project(name, name)))
+    finally:
+        _remove(api, name)

@@ -169,7 +169,10 @@ class EnvironmentSpec(Model):
         Rule("self == oldSelf", "runtime can't be changed; make a new Environment and move the applications"),
     ] = "Kubernetes"
     """Where applications run; immutable."""
-    template: StrictBool = False
+    template: Annotated[
+        StrictBool,
+        Rule("self == oldSelf", "template can't be changed: what runs in it would go; make a new Environment instead"),
+    ] = False
     """True makes it only a pattern for pull-request previews."""
     kubernetes: KubernetesPlace | None = None
     """Where, when runtime is Kubernetes."""

@@ -13,6 +13,8 @@ MANAGER = "homeport"
 """The field manager of everything that Homeport applies."""
 SCALE_MANAGER = "homeport-scale"
 """Owns ``spec.replicas`` once, when an autoscaler takes it over, so that nothing drops to one replica."""
+MARKS_MANAGER = "homeport-project"
+"""Owns the marks on a project's own namespace, apart from what an Environment declares on its."""
 FINALIZER = f"{GROUP}/finalizer"
 
 # On children: whose they are and what they are part of.

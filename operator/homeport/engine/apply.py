@@ -53,7 +53,8 @@ async def apply(owner: OwnerKey, steps: Sequence[Change], clusters: Clusters) ->
     for change in steps:
         child = change.child
         part = (child.environment, child.component) if child else ("", str(change.id))
-        if part in broken:
+        if part in broken or (child is None and change.environment in {name for name, _ in broken if name}):
+            # Removals come last: in an environment where something failed, what the new can't replace yet stays.
             continue
         try:
             await _step(owner, change, clusters, result)
@@ -125,6 +126,11 @@ async def _create(change: Change, cluster: Cluster, home: Cluster) -> None:
             f"{change.id.shown} exists and isn't Homeport's; rename the component, set spec.namePrefix, "
             "or remove that object"
         )
+    if child.generate is not None:
+        # Made once, whatever a cache that lags behind says: a second password would lock its database out.
+        there = await cluster.client.get(gvk, namespace, name)
+        if there is not None:
+            raise errors.AlreadyExists(409, "AlreadyExists", "it is there already")
     body = await _body(child, None, home)
     found = await cluster.client.apply(gvk, namespace, name, body, force=False)
     if child.scale_to is not None:

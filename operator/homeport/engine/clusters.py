@@ -1,8 +1,8 @@
 """The clusters that environments live in: this one, and those that a kubeconfig in a Secret leads to.
 
 An environment names a cluster by a *reference*, ``<namespace>/<secret>/<key>``, empty for this one. Where that leads is
-the cluster's *identity*: the UID of its namespace kube-system, empty for this one. Everything that is made in a cluster
-goes by the identity, so that two Secrets for one cluster, or a Secret for this very one, do no harm.
+the cluster's *identity*: the project and the UID of its namespace kube-system, empty for this one. Everything that is
+made in a cluster goes by the identity, so that two Secrets for one cluster, or a Secret for this very one, do no harm.
 
 Connecting happens in the background: whoever needs the cluster waits, and is looked at again when it is there.
 """
@@ -77,9 +77,10 @@ class Clusters:
         """A connected cluster; None when it isn't."""
         return self.home if identity == HOME else self._others.get(identity)
 
-    def connected(self) -> list[tuple[str, Cluster]]:
-        """Every cluster that can be asked, this one first."""
-        return [(HOME, self.home), *self._others.items()]
+    def connected(self, project: str | None = None) -> list[tuple[str, Cluster]]:
+        """Every cluster that can be asked (for a project: by its own connections), this one first."""
+        others = [(i, c) for i, c in self._others.items() if project is None or i.partition(":")[0] == project]
+        return [(HOME, self.home), *others]
 
     def ensure(self, reference: str, waiting: OwnerKey) -> Outcome | None:
         """Connect if that hasn't begun. None when the cluster can be used; else what to wait for or to mend.
@@ -112,6 +113,7 @@ class Clusters:
         """Read the Secret, reach the cluster, fill its caches; then take the place of an older connection."""
         namespace, name, key = reference.split("/")
         client: Client | None = None
+        cluster: Cluster | None = None
         try:
             secret = await self.home.client.get(types.SECRET, namespace, name)
             text = base64.b64decode(((secret or {}).get("data") or {}).get(key, ""), validate=True)
@@ -120,10 +122,10 @@ class Clusters:
             client = Client(config.from_inline(text), user_agent="homeport-operator")
             cluster = Cluster(client, on_event=self._on_event)
             await cluster.start(PATIENCE)
-            link.identity, kept = await self._adopt(cluster)
+            link.identity, kept = await self._adopt(namespace, cluster)
             log.info("the Secret %s leads to cluster %s", reference, link.identity or "(this one)")
             if kept:
-                client = None
+                client = cluster = None
         except (config.KubeconfigError, binascii.Error) as error:
             link.problem = Stalled(Reason.INVALID_SPEC, f"the kubeconfig in Secret {name}: {error}")
         except (errors.Unauthorized, errors.Forbidden) as error:
@@ -133,24 +135,28 @@ class Clusters:
             # Forgotten, so that the next look tries again.
             link.version = ""
         finally:
+            if cluster is not None:
+                await cluster.stop()
             if client is not None:
                 await client.close()
         for waiting in link.waiting:
             self._wake(waiting)
 
-    async def _adopt(self, cluster: Cluster) -> tuple[str, bool]:
+    async def _adopt(self, project: str, cluster: Cluster) -> tuple[str, bool]:
         """Which cluster this is, by the UID of its kube-system, and whether this connection to it is kept.
 
-        Two Secrets may lead to one cluster, and one may lead to this very cluster: an object must not be seen twice.
+        Two Secrets of a project may lead to one cluster, and one may lead to this very cluster: an object must not be
+        seen twice. Projects don't share a connection: what a far side says of itself proves nothing, and one project's
+        rights there are not another's.
         """
         system = cluster.get(types.NAMESPACE, None, "kube-system")
         here = self.home.get(types.NAMESPACE, None, "kube-system")
-        identity = str(system["metadata"]["uid"]) if system is not None else ""
-        if not identity:
+        found = str(system["metadata"]["uid"]) if system is not None else ""
+        if not found:
             raise errors.ServerUnavailable(0, "NoIdentity", "it has no namespace kube-system")
-        if here is not None and here["metadata"]["uid"] == identity:
-            await cluster.stop()
+        if here is not None and here["metadata"]["uid"] == found:
             return HOME, False
+        identity = f"{project}:{found}"
         before = self._others.get(identity)
         self._others[identity] = cluster
         if before is not None:

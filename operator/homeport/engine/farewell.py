@@ -124,7 +124,7 @@ async def _environment(resource: Resource[Any], context: Context) -> Outcome:
     ours = world.namespace is not None and environment_plan.is_ours(world.namespace, resource)
     claims: list[str] = []
     if ours:
-        claims = await observe.retained_claims(context.clusters[world.cluster], namespace)
+        claims, retained = await observe.remaining_claims(context.clusters[world.cluster], namespace)
         retains = environment_plan.place_of(resource, False).retains
         if claims and not retains and not _confirmed(resource):
             return Stalled(
@@ -133,7 +133,8 @@ async def _environment(resource: Resource[Any], context: Context) -> Outcome:
                 f"the annotation {labels.CONFIRM_DELETE}: {resource.name}, or keep them by deletionPolicy: Retain",
             )
         if not retains:
-            claims = []
+            # A volume that says Retain outlives its environment, whatever that says; in a preview nothing does.
+            claims = [] if resource.spec.tier == "Preview" else retained
     others = {key: found for key, found in world.live.items() if key[1].kind != "Namespace"}
     outcome = await _remove(resource.key, dict(others), context)
     if not isinstance(outcome, Ok) or not ours:
@@ -187,4 +188,4 @@ async def _unmark(resource: Resource[Any], context: Context) -> None:
     if found is None or found["metadata"].get("deletionTimestamp"):
         return
     bare = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": resource.namespace}}
-    await context.cluster.client.apply(types.NAMESPACE, None, resource.namespace, bare)
+    await context.cluster.client.apply(types.NAMESPACE, None, resource.namespace, bare, manager=labels.MARKS_MANAGER)

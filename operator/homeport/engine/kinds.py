@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol
 
+from homeport.api import labels
 from homeport.api.conditions import Reason
 from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import types
@@ -64,7 +65,7 @@ class ApplicationKind:
         """Rendered components; the hosts that they claim are taken note of."""
         desired = application_plan.desired(resource, world)
         claims = set(desired.claims)
-        if not desired.complete or desired.unplanned:
+        if not desired.complete or desired.unplanned or desired.spared or world.missing:
             # What can't be planned now is served as before.
             claims |= context.claims.of(resource.key)
         for other in context.claims.register(resource.key, resource.created, claims):
@@ -146,7 +147,9 @@ class ProjectKind:
         archived = isinstance(outcome, Ok) and outcome.reason == Reason.ARCHIVED
         marks = project_plan.namespace_marks(resource, archived)
         if any(differences(marks, world.namespace)):
-            await context.cluster.client.apply(types.NAMESPACE, None, resource.namespace, marks)
+            await context.cluster.client.apply(
+                types.NAMESPACE, None, resource.namespace, marks, manager=labels.MARKS_MANAGER
+            )
 
 
 BY_NAME: dict[str, Kind] = {

@@ -95,6 +95,11 @@ class Leader:
         """Run in a task of its own."""
         self._task = asyncio.create_task(self.run(), name="leader election")
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What ``start`` made; if it ends before ``stop``, something broke that only a new process mends."""
+        return self._task
+
     async def stop(self) -> None:
         """Step down: ``on_stopped``, then the Lease is given back, so that the next takes over at once."""
         self._stopping.set()

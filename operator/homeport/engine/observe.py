@@ -71,7 +71,7 @@ class SeenVersions(Mapping[tuple[str, str], str]):
 def children(clusters: Clusters, owner: OwnerKey) -> dict[ChildKey, Live]:
     """What is there of an owner's objects, wherever; those that we deleted just now are as good as gone."""
     out: dict[ChildKey, Live] = {}
-    for reference, cluster in clusters.connected():
+    for reference, cluster in clusters.connected(owner.namespace):
         for found in cluster.children(owner):
             if not cluster.is_going(found["metadata"]["uid"]):
                 out[reference, object_id(found)] = found
@@ -149,7 +149,7 @@ def _places(app: Resource[ApplicationSpec], store: Store, clusters: Clusters) ->
             continue
         elif env.spec.template:
             text = f"Environment {name} is only a template for previews; take it out of spec.environments"
-            missing.append(Missing(name, Stalled(Reason.INVALID_SPEC, text)))
+            missing.append(Missing(name, Stalled(Reason.INVALID_SPEC, text), known=True))
         elif env.status.get("namespace") != environment_plan.namespace_of(env):
             text = f"Environment {name} isn't set up yet{_why(env)}"
             missing.append(Missing(name, Wait(Reason.DEPENDENCY_NOT_READY, text)))
@@ -231,10 +231,21 @@ def _tenants(env: Resource[EnvironmentSpec], namespace: str, store: Store, clust
     return sorted(out)
 
 
-async def retained_claims(cluster: Cluster, namespace: str) -> list[str]:
-    """The claims in a namespace that are not being deleted. Asks the API server: StatefulSets make claims too."""
+async def remaining_claims(cluster: Cluster, namespace: str) -> tuple[list[str], list[str]]:
+    """The claims in a namespace that are not being deleted, and those of them whose volume says ``Retain`` itself.
+
+    To be asked when the applications have left. Asks the API server: StatefulSets make claims too. Theirs carry no
+    policy of ours; those that are to go belong to their StatefulSet and go with it, so what is on its own is to stay.
+    """
     items, _ = await cluster.client.list(types.PERSISTENT_VOLUME_CLAIM, namespace, metadata_only=True)
-    return sorted(item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp"))
+    there = [item["metadata"] for item in items if not item["metadata"].get("deletionTimestamp")]
+    return sorted(m["name"] for m in there), sorted(m["name"] for m in there if _says_retain(m))
+
+
+def _says_retain(metadata: Mapping[str, Any]) -> bool:
+    if (metadata.get("annotations") or {}).get(labels.DELETION_POLICY) == "Retain":
+        return True
+    return labels.APPLICATION in (metadata.get("labels") or {}) and not metadata.get("ownerReferences")
 
 
 def project(

@@ -48,7 +48,8 @@ async def reconcile(key: OwnerKey, context: Context) -> Outcome:
     )
     fields, outcome = plan.kind.status(resource, plan.world, plan.desired, result)
     await plan.kind.after(resource, plan.world, plan.desired, outcome, context)
-    entries = report.inventory(resource.key, result, (plan.world.live[key] for key in plan.spared))
+    seen = report.inventory(resource.key, result, (plan.world.live[key] for key in plan.spared))
+    entries = report.with_unseen(seen, resource, getattr(plan.world, "missing", ()))
     await report.write(resource, fields, outcome, context, inventory=entries)
     return outcome
 

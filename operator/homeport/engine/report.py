@@ -16,7 +16,7 @@ from homeport.engine.context import Context, Progress
 from homeport.engine.queue import RESYNC
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
 from homeport.plan.types import ObjectId, Verb, object_id
-from homeport.plan.world import ChildKey, Live, Report
+from homeport.plan.world import ChildKey, Live, Missing, Report
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,17 @@ def inventory(owner: OwnerKey, report: Report, spared: Iterable[Live]) -> list[d
     for found in spared:
         _enter(entries, found, object_id(found))
     return [entries[key] for key in sorted(entries)]
+
+
+def with_unseen(
+    entries: Sequence[Mapping[str, str]], resource: Resource[Any], missing: Iterable[Missing]
+) -> list[Mapping[str, str]]:
+    """The inventory with what was in environments that can't be seen for now: it is there all the same."""
+    unseen = {entry.name for entry in missing if not entry.known}
+    known = {entry["id"] for entry in entries}
+    before = (resource.status.get("inventory") or {}).get("entries") or ()
+    kept = [entry for entry in before if entry.get("environment") in unseen and entry["id"] not in known]
+    return sorted([*entries, *kept], key=lambda entry: entry["id"])
 
 
 def _enter(entries: dict[str, dict[str, str]], manifest: Mapping[str, Any], name: ObjectId) -> None:

@@ -9,7 +9,7 @@ from homeport.api import labels
 from homeport.api.application import ApplicationSpec
 from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.resource import InvalidSpec, Resource
-from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait, worst
+from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
 from homeport.plan import edge, names, render
 from homeport.plan.health import (
     HEALTHY,
@@ -47,6 +47,7 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
     claimed: list[tuple[str, str, str]] = []
     needs: dict[tuple[str, str], tuple[str, ...]] = {}
     unplanned: set[str] = set()
+    held_back: frozenset[ObjectId] = frozenset()
     done = _done_and_gone(app, world.live)
     for place in world.places:
         try:
@@ -64,20 +65,35 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
         taken = _taken_hosts(rendered, place, world)
         problems.extend(taken.values())
         children.extend(child for child in rendered if child.id not in taken)
+        held_back |= _still_served([child for child in rendered if child.id in taken], world)
     return Desired(
         tuple(children),
         tuple(problems),
         needs,
-        spared=_spared(world, unplanned),
+        spared=_spared(world, unplanned) | held_back,
         unplanned=frozenset(unplanned),
         places=tuple(world.places),
         claims=tuple(claimed),
     )
 
 
+def _still_served(taken: Sequence[Child], world: ApplicationWorld) -> frozenset[ObjectId]:
+    """Ingresses that can't be changed as wanted, because a new route of theirs is somebody else's: as they are, they
+    go on serving the routes that they have, unless one of those is the other's by now."""
+    out = set()
+    for child in taken:
+        found = world.live.get((child.cluster, child.id))
+        if found is None:
+            continue
+        served = claims([Child(dict(found), cluster=child.cluster)])
+        if not any(claim in world.hosts_taken for claim in served):
+            out.add(child.id)
+    return frozenset(out)
+
+
 def _spared(world: ApplicationWorld, unplanned: set[str]) -> frozenset[ObjectId]:
     """What is there in environments of which nothing can be told for now."""
-    unknown = unplanned | {entry.name for entry in world.missing if isinstance(entry.outcome, Wait | Transient)}
+    unknown = unplanned | {entry.name for entry in world.missing if not entry.known}
     if not unknown:
         return frozenset()
     return frozenset(
@@ -111,10 +127,18 @@ def claims(children: Sequence[Child]) -> list[tuple[str, str, str]]:
     for child in children:
         if child.manifest["kind"] != "Ingress":
             continue
-        for rule in child.manifest["spec"].get("rules") or ():
-            host = rule.get("host", "")
-            out.extend((child.cluster, host, path["path"]) for path in rule["http"]["paths"])
+        # Whoever writes an Ingress by hand, or patches one, may leave anything out that Kubernetes lets them.
+        for rule in (child.manifest.get("spec") or {}).get("rules") or ():
+            paths = (rule.get("http") or {}).get("paths") or ()
+            # A prefix means the same with and without a slash at its end.
+            routes = (str(path.get("path") or "/").rstrip("/") or "/" for path in paths)
+            out.extend((_place_of_claims(child.cluster), rule.get("host") or "", route) for route in routes)
     return out
+
+
+def _place_of_claims(cluster: str) -> str:
+    """The cluster that a host is claimed in, whichever project's connection leads there."""
+    return cluster.rpartition(":")[2]
 
 
 def _taken_hosts(children: Sequence[Child], place: Place, world: ApplicationWorld) -> dict[ObjectId, Outcome]:

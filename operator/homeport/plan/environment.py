@@ -336,6 +336,10 @@ def status(env: Env, world: EnvironmentWorld, wanted: Desired, report: Report) -
     outcomes: list[Outcome] = [*wanted.problems, *report.problems]
     fields: dict[str, Any] = {"runtime": env.spec.runtime}
     secured = wanted.children or (wanted.complete and not env.spec.template)
+    taken = any(problem.reason == Reason.NAMESPACE_TAKEN for problem in wanted.problems)
+    if not secured and not taken and env.status.get("namespace") == namespace_of(env):
+        # What was set up is there, even if nothing can be told of it for now; deletion must not take it for nothing.
+        fields["namespace"] = namespace_of(env)
     if secured and not env.spec.template:
         fields["namespace"] = namespace_of(env)
         copied = {child.id.name for child in wanted.children if child.copy_of}

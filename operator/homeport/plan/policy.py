@@ -33,18 +33,24 @@ def decide(
     problems: list[Outcome] = []
     unready = _unready_components(changes)
     migrating = _unfinished_migrations(changes)
+    unsettled: set[str] = set()
     for change in sorted(changes, key=_order):
         child = change.child
         if change.verb is Verb.NOTHING:
             continue
         if child is None:
-            steps.append(change)
+            # Removals come last: what the new can't take the place of yet goes on.
+            if change.verb is Verb.DELETE and change.environment in unsettled:
+                held[change.cluster, change.id] = "stays until what takes its place is there"
+            else:
+                steps.append(change)
             continue
         key = (child.cluster, change.id)
         problem = _ownership(owner, change) or _replacement(change, may_replace)
         if problem is not None:
             problems.append(problem)
             held[key] = problem.message
+            unsettled.add(child.environment)
             continue
         if change.drift:
             steps.append(change)
@@ -56,6 +62,7 @@ def decide(
             held[key] = wait.message
             if wait.reason == Reason.DEPENDENCY_NOT_READY and not _is_sibling_wait(wait):
                 problems.append(wait)
+                unsettled.add(child.environment)
     return Decision(tuple(steps), held, tuple(problems))
 
 
@@ -167,8 +174,15 @@ def _inputs(change: Change, versions: Mapping[str, Versions]) -> Wait | None:
 
 
 def prune(owner: OwnerKey, left: Mapping[ChildKey, Mapping[str, object]]) -> tuple[Change, ...]:
-    """What is there and no longer wanted: deleted, or kept because a policy says so."""
-    return tuple(removal(key, left[key]) for key in sorted(left) if labels.owner_of(left[key]) == owner)
+    """What is there and no longer wanted: deleted, or kept because a policy says so.
+
+    A namespace never goes this way, with all that is in it: only the deletion of its Environment removes it.
+    """
+    return tuple(
+        removal(key, left[key])
+        for key in sorted(left)
+        if labels.owner_of(left[key]) == owner and key[1].kind != "Namespace"
+    )
 
 
 def removal(key: ChildKey, found: Mapping[str, object]) -> Change:

@@ -35,6 +35,18 @@ def desired(project: Project, world: ProjectWorld) -> Desired:
             ),
             complete=False,
         )
+    holder = labels.owner_of(world.namespace) if world.namespace is not None else None
+    if holder is not None:
+        return Desired(
+            problems=(
+                Stalled(
+                    Reason.NAMESPACE_TAKEN,
+                    f"namespace {project.namespace} is where {holder.kind} {holder.namespace}/{holder.name} runs; a "
+                    "project needs a namespace of its own: create one and put the Project there",
+                ),
+            ),
+            complete=False,
+        )
     bindings = role_bindings(project.key, project.name, project.namespace, project.spec.members or (), False, None)
     return Desired(tuple(Child(binding) for binding in bindings))
 
@@ -54,7 +66,8 @@ def namespace_marks(project: Project, archived: bool) -> dict[str, Any]:
 
 def is_archived(project: Project, world: ProjectWorld) -> bool:
     """Whether archiving is over: every application says that it is scaled to zero."""
-    return project.spec.archived and all(_ready_reason(app) == Reason.ARCHIVED for app in world.applications)
+    archived = all(_ready_reason(app) == Reason.ARCHIVED for app in world.applications)
+    return project.spec.archived and archived and not world.invalid
 
 
 def status(project: Project, world: ProjectWorld, wanted: Desired, report: Report) -> tuple[dict[str, Any], Outcome]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from homeport.api import labels
 from homeport.api.environment import EnvironmentSpec
 
 Manifest = dict[str, Any]
@@ -137,6 +138,14 @@ class Change:
     cluster: str = ""
     drift: bool = False
     """The object was as wanted when it was last applied: somebody else changed it since."""
+
+    @property
+    def environment(self) -> str:
+        """The environment that the object is in; empty for what is in none."""
+        if self.child is not None:
+            return self.child.environment
+        found = (self.live or {}).get("metadata", {}).get("labels") or {}
+        return str(found.get(labels.ENVIRONMENT, ""))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Missing:
 
     name: str
     outcome: Outcome
+    known: bool = False
+    """Whether it is certain that nothing is wanted there; only then may what is there be pruned."""
 
 
 @dataclass(frozen=True)
