@@ -157,8 +157,8 @@ class World:
     """What outlives the operator: the API server's objects, the controllers of Kubernetes, the clock."""
 
     def __init__(self) -> None:
-        self.client = MemoryClient(namespaces=True)
         self.clock = Clock()
+        self.client = MemoryClient(namespaces=True, now=self.clock.now)
         self.failing: set[str] = set()
         """Names of Deployments whose Pods never become ready, and of Jobs (without their digest) that fail."""
 

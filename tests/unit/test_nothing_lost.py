@@ -166,3 +166,11 @@ async def test_a_project_with_an_application_that_cannot_be_read_is_not_archived
     await world.apply([broken, changed("Project", archived=True)])
     await running.settle()
     assert world.condition(types.PROJECT, "shop", "shop")["status"] == "False"
+
+
+async def test_an_environment_that_left_our_watch_keeps_what_runs_in_it(world: World, running: Running) -> None:
+    before = workloads(world)
+    running.engine.seen(world.get(types.ENVIRONMENT, "shop", "main"), gone=True)
+    running.engine.queue.add(WEB)
+    await running.settle()
+    assert workloads(world) == before

@@ -47,7 +47,13 @@ WRITES = frozenset({"apply", "create", "patch", "delete"})
 class MemoryClient:
     """The API server. ``calls`` is the log of what was asked; ``fail`` makes some of it fail."""
 
-    def __init__(self, *, namespaces: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        namespaces: bool = False,
+        now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+    ) -> None:
+        self._clock = now
         """``namespaces``: as in reality, an object needs its namespace to be there."""
         self.calls: list[Call] = []
         self._objects: dict[Key, Manifest] = {}
@@ -97,6 +103,9 @@ class MemoryClient:
         self._wake()
 
     # -- reads ----------------------------------------------------------------------------------------------------
+
+    def _now(self) -> str:
+        return self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     async def get(self, gvk: GVK, ns: str | None, name: str, *, metadata_only: bool = False) -> Manifest | None:
         """The object, or None when it isn't there."""
@@ -281,7 +290,7 @@ class MemoryClient:
         _precondition(gvk, name, old, {field: value for field, value in given.items() if value})
         if "deletionTimestamp" not in old["metadata"]:
             new = copy.deepcopy(old)
-            new["metadata"]["deletionTimestamp"] = _now()
+            new["metadata"]["deletionTimestamp"] = self._now()
             self._store(key, old, new)
         return True
 
@@ -303,7 +312,7 @@ class MemoryClient:
                 return
 
     def _born(self, gvk: GVK, ns: str | None, name: str) -> Manifest:
-        metadata: Manifest = {"name": name, "uid": f"uid-{next(self._uids)}", "creationTimestamp": _now()}
+        metadata: Manifest = {"name": name, "uid": f"uid-{next(self._uids)}", "creationTimestamp": self._now()}
         if gvk.namespaced:
             metadata["namespace"] = ns or ""
         return {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": metadata}
@@ -342,7 +351,7 @@ class MemoryClient:
             inside = key[0] == types.NAMESPACE and other[1] == key[2]
             if (owned or inside) and "deletionTimestamp" not in found["metadata"]:
                 doomed = copy.deepcopy(found)
-                doomed["metadata"]["deletionTimestamp"] = _now()
+                doomed["metadata"]["deletionTimestamp"] = self._now()
                 self._store(other, found, doomed)
 
     def _tell(self, kind: str, key: Key, new: Manifest, old: Manifest | None) -> None:
@@ -362,10 +371,6 @@ _WITH_STATUS = frozenset(types.KINDS) - {types.CONFIG_MAP, types.SECRET}
 def _plain(body: Any) -> Any:
     """What would arrive over the wire."""
     return json.loads(orjson.dumps(body))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _key(gvk: GVK, ns: str | None, name: str) -> Key:

@@ -7,6 +7,7 @@ from typing import Any
 
 from homeport.api import labels
 from homeport.api.labels import OwnerKey
+from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import types
 from homeport.engine.apply import marked
 from homeport.engine.context import Context
@@ -88,3 +89,24 @@ def _owed(child: Child, found: Live) -> tuple[str, bool]:
         # An autoscaler never goes below its minimum: the write that was to hand the replicas over never happened.
         return "its replicas were not handed over", False
     return "", False
+
+
+async def elsewhere(resource: Resource[Any], left: Mapping[ChildKey, Live], context: Context) -> frozenset[ChildKey]:
+    """What is in environments that we don't see and that are there all the same: another shard's, or new to the watch.
+
+    Asks the API server, and only when something would be removed from such an environment.
+    """
+    if resource.kind != "Application":
+        return frozenset()
+    seen = {key.name for key in context.store.keys("Environment", resource.namespace)}
+    unseen: dict[str, set[ChildKey]] = {}
+    for key, found in left.items():
+        name = (found["metadata"].get("labels") or {}).get(labels.ENVIRONMENT)
+        if name and name not in seen:
+            unseen.setdefault(name, set()).add(key)
+    out: set[ChildKey] = set()
+    for name, keys in unseen.items():
+        gvk = types.by_kind(labels.API_VERSION, "Environment")
+        if await context.cluster.client.get(gvk, resource.namespace, name, metadata_only=True) is not None:
+            out |= keys
+    return frozenset(out)

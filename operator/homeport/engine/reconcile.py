@@ -76,6 +76,7 @@ async def preview(resource: Resource[Any], context: Context) -> Plan:
     changes, pending = await diffing.changes(resource.key, desired, world.live, context)
     left = world.live.keys() - {(child.cluster, child.id) for child in desired.children}
     spared = frozenset(key for key in left if not desired.complete or key[1] in desired.spared)
+    spared |= await diffing.elsewhere(resource, {key: world.live[key] for key in left - spared}, context)
     if left - spared:
         changes = (*changes, *policy.prune(resource.key, {key: world.live[key] for key in left - spared}))
     decision = policy.decide(
