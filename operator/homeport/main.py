@@ -34,11 +34,15 @@ log = logging.getLogger("homeport")
 
 WATCH_SILENT = 180.0
 """Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
-AUDIT_INTERVAL = 30.0
+AUDIT_INTERVAL = 15.0
 """Seconds between two looks whether the watches of our own kinds keep up."""
 LEASE = "homeport-operator"
 DOOR_PAUSE = 1.0
 """Seconds before the watch of our own kinds is opened anew."""
+REOPENINGS = 2
+"""How often a watch that is behind is opened anew before only a restart is thought to help."""
+AUDIT_SOON = 6.0
+"""Seconds until the second look at what was behind in the first."""
 START_TIMEOUT = 300.0
 """Seconds that the caches may take to fill."""
 SHUTDOWN_GRACE = 4.0
@@ -117,6 +121,9 @@ class Operator:
         self.leader: Leader | None = None
         self.leading = False
         self.synced = False
+        self._reopened = 0
+        self._give_up_kopf: Callable[[str], None] = lambda reason: None
+        self._break_kopf: Callable[[], object] = lambda: None
         self.stopping = asyncio.Event()
         self.behind: list[str] = []
         self._stop_kopf: Callable[[], None] = lambda: None
@@ -224,6 +231,8 @@ class Operator:
             if not ended.done():
                 ended.set_result(reason)
 
+        self._give_up_kopf = tell
+
         def work() -> None:
             try:
                 with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -245,6 +254,7 @@ class Operator:
                 loop.call_soon_threadsafe(stop.set)
 
         self._stop_kopf = stop_kopf
+        self._break_kopf = lambda: loop.call_soon_threadsafe(loop.stop)
         registry = handlers.registry(seen)
         handlers.login(registry, self.config)
         namespaces = self.settings.namespaces
@@ -316,12 +326,31 @@ class Operator:
 
     async def _audit_forever(self) -> None:
         while True:
-            await asyncio.sleep(AUDIT_INTERVAL)
+            # What is behind for the first time may just be under way: a second look tells.
+            await asyncio.sleep(AUDIT_SOON if self.engine.maybe_behind() else AUDIT_INTERVAL)
             try:
                 self.behind = [str(key) for key in await self.engine.audit()]
                 self.engine.forget_unwatched()
             except ApiError as error:
                 log.warning("the audit of our own watches failed: %s", error)
+            else:
+                if self.behind:
+                    self._reopened += 1
+                    self._reopen_door()
+                else:
+                    self._reopened = 0
+
+    def _reopen_door(self) -> None:
+        """Leave a watch of our own kinds that has fallen behind, and open another.
+
+        Kopf (1.45) can hang in its own end: when a watch breaks while a request of another is under way, the callback
+        that should cancel that request fails on an assertion, and nobody waits for less. A second one does no harm:
+        what it tells is compared by version.
+        """
+        log.warning("the watch of our own kinds is behind on %s; opening it anew", ", ".join(self.behind[:3]))
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended already
+            self._break_kopf()
+        self._give_up_kopf("it fell behind")
 
     # -- what it says of itself -------------------------------------------------------------------------------------
 
@@ -329,7 +358,7 @@ class Operator:
         """What a restart would mend."""
         ages = self.cluster.ages() if self.synced else {}
         wrong = [f"watch {name} silent for {age:.0f} s" for name, age in ages.items() if age > WATCH_SILENT]
-        if self.behind:
+        if self.behind and self._reopened > REOPENINGS:
             wrong.append(f"the watch of our own kinds is behind: {', '.join(sorted(self.behind)[:5])}")
         return wrong
 

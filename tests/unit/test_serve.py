@@ -130,6 +130,8 @@ async def test_unhealthy_when_a_watch_has_gone_silent(operator: main.Operator, m
     operator.synced = True
     assert operator.health() == ["watch Deployment silent for 200 s"]
     operator.behind = ["Application/shop/web"]
+    assert len(operator.health()) == 1, "it is opened anew first"
+    operator._reopened = 3
     assert "behind: Application/shop/web" in operator.health()[1]
 
 

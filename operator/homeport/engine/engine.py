@@ -276,6 +276,10 @@ class Engine:
                     out.append(key)
         return out
 
+    def maybe_behind(self) -> bool:
+        """Whether the last audit found something newer than what the watch had told, however briefly."""
+        return bool(self._behind)
+
     async def audit(self) -> list[OwnerKey]:
         """Resources that a list shows newer than the watch has told for more than 5 s: the watch is behind.
 
