@@ -79,14 +79,14 @@ def desired(app: App, world: ApplicationWorld) -> Desired:
 
 def _still_served(taken: Sequence[Child], world: ApplicationWorld) -> frozenset[ObjectId]:
     """Ingresses that can't be changed as wanted, because a new route of theirs is somebody else's: as they are, they
-    go on serving the routes that they have, unless one of those is the other's by now."""
+    go on serving the routes that are still wanted, unless one that they have is the other's by now."""
     out = set()
     for child in taken:
         found = world.live.get((child.cluster, child.id))
         if found is None:
             continue
-        served = claims([Child(dict(found), cluster=child.cluster)])
-        if not any(claim in world.hosts_taken for claim in served):
+        served = set(claims([Child(dict(found), cluster=child.cluster)]))
+        if served & set(claims([child])) and not any(claim in world.hosts_taken for claim in served):
             out.add(child.id)
     return frozenset(out)
 
