@@ -113,8 +113,11 @@ async def test_killed_in_the_middle_of_a_rollout(plane: Any, client: Client, sta
     await steady(plane)
     assert audit.made_twice() == []
     assert len(await jobs(home)) == len(set(await jobs(home))) == count
+    # A write that was under way at the kill is logged as unanswered (504), made or not: so these may be fewer.
     made = audit.made()
-    assert sum(name.startswith(f"deployments/{home.namespace}/") for name in made) == count
+    assert sum(name.startswith(f"deployments/{home.namespace}/") for name in made) <= count
+    deployments, _ = await client.list(types.DEPLOYMENT, home.namespace, metadata_only=True)
+    assert len(deployments) == count
 
     # In steady state a restart costs no write at all.
     again.kill(signal.SIGTERM)
