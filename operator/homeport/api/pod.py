@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
@@ -374,6 +374,3 @@ class Generate(Model):
     """How many letters and digits."""
     key: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """The key in the Secret's data; absent means password."""
-
-
-KubernetesObject = dict[str, Any]

@@ -21,8 +21,6 @@ Env = Resource[EnvironmentSpec]
 
 # From tight to loose: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 _LEVELS = ("restricted", "baseline", "privileged")
-# Types of Secrets that are made for one purpose in one place.
-_UNCOPIED_TYPES = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
 
 
 def namespace_of(env: Env) -> str:
