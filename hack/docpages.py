@@ -20,6 +20,7 @@ from homeport.api import base, conditions
 from homeport.api.kinds import KINDS, Kind
 from homeport.api.schema import crd
 from homeport.cli.operator import operator
+from homeport.pipelines.read import schema as pipeline_schema
 
 Schema = dict[str, Any]
 
@@ -52,6 +53,8 @@ def _part(path: Path, resolve: Callable[[str], Schema], found: re.Match[str]) ->
         body = reasons()
     elif name == "flags":
         body = flags()
+    elif name == "pipeline-fields":
+        body = re.sub(r"(?m)^[|] `[.]", "| `", _fields(_inlined(pipeline_schema()), ""))
     elif kind is None:
         raise ValueError(f"{path}: no kind is called {path.stem}, so there is nothing to put into {name!r}")
     else:
@@ -166,7 +169,9 @@ def _type(name: str, field: Schema) -> str:
     if field.get("type") == "object":
         more = field.get("additionalProperties")
         return f"map of text to {_plain('', more)}" if isinstance(more, dict) else "object"
-    return {"integer": "number", "string": "text", "boolean": "true or false"}.get(field.get("type", ""), "anything")
+    return {"integer": "number", "number": "number", "string": "text", "boolean": "true or false"}.get(
+        field.get("type", ""), "anything"
+    )
 
 
 def _plain(name: str, field: Schema) -> str:
@@ -198,6 +203,32 @@ def _bounds(field: Schema) -> str:
     if keys:
         said.append("merged by " + " and ".join(keys))
     return f"({'; '.join(said)})" if said else ""
+
+
+def _inlined(schema: Schema) -> Schema:
+    """A JSON Schema as `_fields` reads it: what it refers to put in place, and optional fields without their null."""
+    kept = schema["$defs"]
+
+    def put(node: Any) -> Any:
+        if isinstance(node, list):
+            return [put(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            node = {**kept[node["$ref"].rpartition("/")[2]], **{key: node[key] for key in node if key != "$ref"}}
+        options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+        if options:
+            # Of several ways to write it, the one with fields of its own is what needs describing.
+            best = next((option for option in options if "$ref" in option), options[0])
+            node = {**best, **{key: node[key] for key in node if key != "anyOf"}}
+            return put(node)
+        # Nothing is what an empty default says, too.
+        empty = "default" in node and node["default"] in (None, {}, [])
+        nested = isinstance(node.get("default"), dict)
+        return {key: put(value) for key, value in node.items() if key != "default" or not (empty or nested)}
+
+    inlined: Schema = put({key: value for key, value in schema.items() if key != "$defs"})
+    return inlined
 
 
 # --- reasons and flags ----------------------------------------------------------------------------------------------

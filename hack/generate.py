@@ -1,4 +1,4 @@
-"""Writes what is generated from the models: ``crds/`` and parts of ``docs/``. Run by ``make generate``; ``--check``
+"""Writes what is generated: ``crds/`` and parts of ``docs/`` and of ``charts/``. Run by ``make generate``; ``--check``
 fails when something is stale.
 
 The schemas of Kubernetes's own types (a Pod's affinity, containers, tolerations) come from the official client's
@@ -8,6 +8,7 @@ models, so that nobody types them in and their descriptions are Kubernetes's own
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from datetime import datetime
@@ -20,9 +21,12 @@ import yaml
 from kubernetes.client import models
 from pydantic import BaseModel
 
+import charting
+import clustering
 import docpages
 from homeport.api.kinds import KINDS
 from homeport.api.schema import crd
+from homeport.pipelines.read import schema as pipeline_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 INT_OR_STRING = {
@@ -108,7 +112,18 @@ def outputs() -> dict[Path, str]:
         + yaml.dump(crd(kind, kubernetes_type), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
         for kind in KINDS
     }
-    return {**crds, **docpages.pages(ROOT, kubernetes_type)}
+    schemas = {ROOT / "pulumi/pipelines/pipeline.schema.json": _json(pipeline_schema())}
+    return {
+        **crds,
+        **schemas,
+        **docpages.pages(ROOT, kubernetes_type),
+        **charting.outputs(ROOT, crds),
+        **clustering.outputs(ROOT),
+    }
+
+
+def _json(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -129,7 +144,7 @@ def main() -> int:
         if check:
             print(f"stale: {path.relative_to(ROOT)}; run `make generate`", file=sys.stderr)
         else:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted[path])
             print(f"wrote {path.relative_to(ROOT)}")
     return 1 if check and stale else 0

@@ -11,6 +11,7 @@ from types import FrameType
 from rich.console import Console
 
 from localplane import binaries, commands, tools
+from localplane.beside import PartError
 from localplane.build import BuildError
 from localplane.cluster import ClusterError
 from localplane.controlplane import ControlPlaneError
@@ -20,7 +21,8 @@ from localplane.operatorproc import OperatorError
 from localplane.state import State
 from localplane.toolchain import ToolchainError
 
-EXPECTED = (BuildError, ClusterError, ControlPlaneError, KubectlError, OperatorError, ToolchainError, OSError)
+EXPECTED = (BuildError, ClusterError, ControlPlaneError, KubectlError, OperatorError, PartError, ToolchainError,
+            OSError)  # fmt: skip
 
 PIPE_WIDTH = 220  # of tables that nobody's terminal wraps
 
@@ -38,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     subcommands.add_parser("env", help="print shell code that sets KUBECONFIG and PATH")
     one = subcommands.add_parser("demo", help="up, apply the examples, follow them until they are Ready")
     one.add_argument("--timeout", type=float, default=300.0, help="seconds to wait for Ready (default 300)")
+    subcommands.add_parser("prepare", help="get the programs that the tests run, all that this machine can use")
     one = subcommands.add_parser("binaries", help="find, download or build the programs, and print where they are")
     one.add_argument("names", nargs="*", metavar="NAME", help=f"default: {' '.join(tools.DEFAULT)}")
     return root
@@ -75,6 +78,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             sys.stdout.write(commands.env(state))
         case "demo":
             return demo(console, state, timeout=arguments.timeout)
+        case "prepare":
+            commands.prepare(console)
         case "binaries":
             unknown = [name for name in arguments.names if name not in tools.TOOLS]
             if unknown:

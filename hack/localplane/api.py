@@ -9,7 +9,7 @@ import json
 import ssl
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,6 +42,15 @@ class Client:
             return response.status, json.loads(content)
         except ValueError:
             return response.status, content.decode(errors="replace")
+
+    def lines(self, path: str, timeout: float) -> Iterator[bytes]:
+        """The lines of an answer that is a stream (a watch), as they come."""
+        connection = http.client.HTTPSConnection(self._address, timeout=timeout, context=self._context)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"User-Agent": "localplane"})
+            response = connection.getresponse()
+            while line := response.readline():
+                yield line
 
     def ready(self) -> bool:
         """Whether the API server says that it is ready."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from localplane.build import Builder
 from localplane.download import Downloads
 from localplane.progress import Progress
-from localplane.tools import DEFAULT, TOOLS, Tool, built_path, released_path
+from localplane.tools import BUILDS, DEFAULT, TOOLS, Tool, built_path, released_path
 
 NAMED_BY = ("HOMEPORT_BIN", "KUBEBUILDER_ASSETS")
 
@@ -25,6 +25,13 @@ def find(name: str) -> Path | None:
             if os.access(candidate, os.X_OK):
                 return candidate
     return next((path for path in (built_path(tool), released_path(tool)) if os.access(path, os.X_OK)), None)
+
+
+def for_builds() -> dict[str, str]:
+    """Where the programs are that the operator builds sources with, as its environment names them; those that are there
+    and that the developer hasn't named."""
+    named = {f"HOMEPORT_{name.upper()}": find(name) for name in BUILDS}
+    return {variable: str(path) for variable, path in named.items() if path is not None and variable not in os.environ}
 
 
 def ensure(names: Iterable[str] = DEFAULT, console: Console | None = None) -> dict[str, Path]:

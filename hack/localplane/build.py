@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from localplane.locks import file_lock
 from localplane.progress import Progress
 from localplane.toolchain import find_go
-from localplane.tools import BUILD_ENVIRONMENT, BUILD_FLAGS, Tool, built_path, cache_directory
+from localplane.tools import BUILD_FLAGS, Tool, built_path, cache_directory
 
 NETWORK_TRIES = 3
 
@@ -85,7 +86,7 @@ class Builder:
                 self._progress.done(tool.name, "built meanwhile by another process")
                 return
             go = find_go(tool.go, lambda text: self._progress.note(tool.name, text))
-            environment = {**os.environ, **BUILD_ENVIRONMENT}
+            environment = {**os.environ, **tool.environment}
             environment.pop("GOROOT", None)  # another toolchain's, when Go came from the wheel
             self._download(tool, go, environment)
             self._compile(tool, go, environment, target)
@@ -109,15 +110,32 @@ class Builder:
         self._progress.building(tool.name)
         started = time.monotonic()
         try:
-            command = [go, "build", "-v", *BUILD_FLAGS, "-ldflags", tool.ldflags, "-o", str(temporary), tool.package]
+            command = [go, "build", "-v", *BUILD_FLAGS, *(("-tags", " ".join(tool.tags)) if tool.tags else ())]
+            command += ["-ldflags", tool.ldflags, "-o", str(temporary), tool.package]
             code, output = self._run(tool, command, environment)
             if code or self._stopped.is_set():
                 raise BuildError(f"building {tool.name} {tool.version} failed:\n{output}")
+            self._keep_folders(tool, go, environment, target.parent)
             temporary.chmod(0o755)
             temporary.rename(target)
         finally:
             temporary.unlink(missing_ok=True)
         self._progress.done(tool.name, f"built in {time.monotonic() - started:.0f} s")
+
+    def _keep_folders(self, tool: Tool, go: str, environment: dict[str, str], beside: Path) -> None:
+        """What it reads as it runs, out of its module: Go's cache of modules may be emptied at any time."""
+        if not tool.folders:
+            return
+        command = [go, "list", "-f", "{{.Module.Dir}}", tool.package]
+        done = subprocess.run(command, cwd=tool.directory, env=environment, text=True, capture_output=True, check=False)
+        if done.returncode:
+            raise BuildError(f"the folders of {tool.name} {tool.version} can't be found:\n{done.stderr}")
+        for name in tool.folders:
+            source = Path(done.stdout.strip()) / name
+            if source.is_dir():
+                shutil.copytree(source, beside / name, dirs_exist_ok=True, copy_function=shutil.copyfile)
+                for folder, _, _ in os.walk(beside / name):
+                    Path(folder).chmod(0o755)  # Go's cache is read-only
 
     def _run(self, tool: Tool, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
         """Run one go command; its package lines count as progress, everything else is kept for an error."""

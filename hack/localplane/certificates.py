@@ -44,6 +44,10 @@ CLIENTS = {
     "kube-controller-manager": Identity("controller-manager", "system:kube-controller-manager"),
     "kube-scheduler": Identity("scheduler", "system:kube-scheduler"),
     "kwok": Identity("kwok", "kwok", "system:masters"),
+    # Of a real node; its name is in the kubelet's user.
+    "kubelet": Identity("kubelet", "system:node:homeport-node", "system:nodes"),
+    "kube-proxy": Identity("kube-proxy", "system:kube-proxy"),
+    "coredns": Identity("coredns", "coredns", "system:masters"),
 }
 IDENTITIES = (SERVER, ADMIN, *CLIENTS.values())
 
@@ -58,15 +62,17 @@ class Certificates:
         """A file by name, e.g. ca.crt, admin.key, sa.pub."""
         return self.directory / name
 
-    def ensure(self) -> None:
-        """Make everything, unless it's there whole."""
+    def ensure(self) -> bool:
+        """Make everything, unless it's there whole; whether it was made now."""
         done = self.directory / "done"
-        if done.exists():
-            return
+        wanted = " ".join(identity.file for identity in IDENTITIES)
+        if done.exists() and done.read_text() == wanted:
+            return False
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True, mode=0o700)
         _maker()(self.directory)
-        done.touch()
+        done.write_text(wanted)
+        return True
 
     def kubeconfig(self, path: Path, identity: Identity, port: int) -> None:
         """Write a kubeconfig that holds everything it needs."""

@@ -10,15 +10,21 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from localplane import cluster, objects
+from localplane import binaries, cluster, containers, definitions, initprogram, node, objects
+from localplane.beside import Beside
+from localplane.build import BuildError
 from localplane.cluster import Cluster, Where
+from localplane.gitproc import GitHost
 from localplane.kubectl import Kubectl, KubectlError, manifests
 from localplane.locks import file_lock
 from localplane.operatorproc import Operator
+from localplane.pveproc import Proxmox
 from localplane.state import State
-from localplane.tools import CHECKOUT
+from localplane.toolchain import ToolchainError
+from localplane.tools import BUILDS, CHECKOUT, DEFAULT, has_compiler
 
 SYSTEM_NAMESPACE = "homeport-system"
 
@@ -34,12 +40,36 @@ def up(console: Console, state: State, operator: bool = True) -> Kubectl:
         began = time.monotonic()
         install(kubectl)
         console.print(f"installed  CRDs and policies {_took(began)}", highlight=False)
+        if chosen.where is Where.LOCAL:
+            _install_definitions(kubectl, console)
+        if chosen.ours:
+            _start_proxmox(kubectl, console, state)
         if operator:
+            build_init(console)
             began = time.monotonic()
             process = Operator(state, chosen.kubeconfig)
             fresh = process.start()
             console.print(f"operator   {'ready' if fresh else 'was ready already'} {_took(began)}", highlight=False)
     return kubectl
+
+
+def prepare(console: Console) -> None:
+    """Get every program that the tests run: building them takes minutes, which no test's time limit allows for."""
+    nodes = () if node.obstacles() else node.BINARIES
+    forge = ("gitea",) if has_compiler() or binaries.find("gitea") else ()
+    binaries.ensure((*DEFAULT, *BUILDS, *forge, "registry", "restic", "versitygw", *nodes), console)
+    build_init(console)
+
+
+def build_init(console: Console) -> None:
+    """The init that goes into containers. Without it images can't be delivered, and nothing else needs it."""
+    began = time.monotonic()
+    try:
+        initprogram.ensure(initprogram.OF_NODES)
+    except (BuildError, ToolchainError) as error:
+        console.print(f"[dim]left out   the init of containers: {escape(str(error))}[/]")
+    else:
+        console.print(f"init       for containers on Proxmox VE {_took(began)}", highlight=False)
 
 
 def install(kubectl: Kubectl) -> None:
@@ -50,7 +80,31 @@ def install(kubectl: Kubectl) -> None:
         kubectl.apply(crds)
         kubectl.wait_established(crds)
     for policies in manifests([CHECKOUT / "policies"]):
-        kubectl.apply(policies)
+        # Not the folders below it: cases are no manifests.
+        kubectl.apply(*sorted(policies.glob("*.yaml")))
+
+
+def _install_definitions(kubectl: Kubectl, console: Console) -> None:
+    """What a cluster with Traefik and the Prometheus operator serves: without it, Homeport says what it can't carry
+    out. Nothing needs it, so one who can't have it goes without."""
+    began = time.monotonic()
+    try:
+        for path in (*definitions.TRAEFIK.paths(), *definitions.PROMETHEUS_OPERATOR.paths()):
+            kubectl.run("apply", "--server-side", "--field-manager=homeport-up", "-f", str(path))
+    except (definitions.DefinitionsError, ToolchainError, KubectlError) as error:
+        console.print(f"[dim]left out   the kinds of Traefik and of the Prometheus operator: {escape(str(error))}[/]")
+    else:
+        console.print(f"installed  kinds of Traefik and of the Prometheus operator {_took(began)}", highlight=False)
+
+
+def _start_proxmox(kubectl: Kubectl, console: Console, state: State) -> None:
+    """The host that containers of the examples run on. Nothing else needs it."""
+    began = time.monotonic()
+    proxmox = Proxmox(state)
+    fresh = proxmox.start()
+    proxmox.register(kubectl)
+    word = "a stand-in" if fresh else "a stand-in, was ready already"
+    console.print(f"proxmox    {proxmox.url}, ProxmoxHost lab ({word}) {_took(began)}", highlight=False)
 
 
 def down(console: Console, state: State, purge: bool = False) -> None:
@@ -61,6 +115,8 @@ def down(console: Console, state: State, purge: bool = False) -> None:
     with file_lock(state.lock, waiting=lambda: console.print("waiting for another up or down of this checkout")):
         chosen = cluster.load(state)
         Operator(state, chosen.kubeconfig if chosen else state.plane_kubeconfig).stop()
+        Proxmox(state).stop()
+        GitHost(state).stop()
         cluster.stop(state, console)
         console.print("stopped the operator and everything of this checkout's cluster", highlight=False)
         if chosen and chosen.where is Where.NAMED:
@@ -96,6 +152,10 @@ def status(console: Console, state: State) -> bool:
             table.add_row(
                 part.name, str(record.pid) if record else "", port, _word(word), _uptime(began), _log(part.log)
             )
+    if chosen.ours:
+        well &= _beside(table, Proxmox(state))
+    if GitHost(state).url:
+        well &= _beside(table, GitHost(state))
     operator = Operator(state, chosen.kubeconfig)
     record, child = operator.record(), operator.child()
     word = "ready" if operator.ready() else "not ready" if record else "stopped"
@@ -106,6 +166,15 @@ def status(console: Console, state: State) -> bool:
     table.add_row("operator", pid, port, _word(word), _uptime(record.started if record else 0.0), _log(operator.log))
     console.print(table)
     return _objects(console, chosen) and well
+
+
+def _beside(table: Table, part: Beside) -> bool:
+    record, well = part.record(), part.ready()
+    word = "ok" if well else "unwell" if record else "stopped"
+    pid, port = (str(record.pid), str(record.port)) if record else ("", "")
+    began = record.started if record else 0.0
+    table.add_row(part.name, pid, port, _word(word), _uptime(began), _log(part.log))
+    return well
 
 
 def _objects(console: Console, chosen: Cluster) -> bool:
@@ -120,6 +189,7 @@ def _objects(console: Console, chosen: Cluster) -> bool:
     if watch.rows:
         console.print()
         objects.show(console, watch)
+    containers.show(console, items)
     return not watch.unready
 
 

@@ -15,6 +15,7 @@ SERVICE_RANGE = "10.96.0.0/12"
 POD_RANGE = "10.244.0.1/16"
 NODE_LABEL = "homeport.dev/node=kwok"
 KWOK_PARTS = 2
+KEY_PAIR = {"certificate": ".crt", "key": ".key"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ class Layout:
 PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 
 
-def components(layout: Layout, binaries: dict[str, Path], ports: Ports, audit: str) -> list[Component]:
-    """All components in the order in which they start."""
+def components(
+    layout: Layout, binaries: dict[str, Path], ports: Ports, audit: str, relay: Path | None = None
+) -> list[Component]:
+    """All components in the order in which they start; `relay` is the way to a real node's network."""
     return [
         _etcd(layout, binaries, ports),
-        _apiserver(layout, binaries, ports, audit),
+        _apiserver(layout, binaries, ports, audit, relay),
         _controller_manager(layout, binaries, ports),
         _scheduler(layout, binaries, ports),
         _kwok(layout, binaries, ports),
@@ -100,7 +103,7 @@ def _etcd(layout: Layout, binaries: dict[str, Path], ports: Ports) -> Component:
     return Component("etcd", tuple(map(str, command)), ports["etcd"], "/health", tls=False)
 
 
-def _apiserver(layout: Layout, binaries: dict[str, Path], ports: Ports, audit: str) -> Component:
+def _apiserver(layout: Layout, binaries: dict[str, Path], ports: Ports, audit: str, relay: Path | None) -> Component:
     certs = layout.certificates
     command = [
         binaries["kube-apiserver"],
@@ -126,16 +129,30 @@ def _apiserver(layout: Layout, binaries: dict[str, Path], ports: Ports, audit: s
         write_atomically(policy, json.dumps(_audit_policy(audit)))
         command += [f"--audit-policy-file={policy}", f"--audit-log-path={layout.audit_log}"]
         command += ["--audit-log-mode=blocking", "--audit-log-maxsize=200", "--audit-log-maxbackup=2"]
+    if relay:
+        egress = layout.root / "egress.json"
+        write_atomically(egress, json.dumps(_egress(relay)))
+        command += [f"--egress-selector-config-file={egress}", "--kubelet-preferred-address-types=InternalIP"]
+        command += [f"--kubelet-client-{name}={certs.file('admin' + end)}" for name, end in KEY_PAIR.items()]
     return Component("kube-apiserver", tuple(map(str, command)), ports["kube-apiserver"], "/readyz", tls=True)
 
 
+def _egress(relay: Path) -> dict[str, object]:
+    """Sends the API server's connections to kubelets and Services to the relay."""
+    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": str(relay)}}}
+    return {
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": connection}],
+    }
+
+
 def _audit_policy(audit: str) -> dict[str, object]:
-    """Who wrote what with which outcome; events left out, reads too unless asked for ("all")."""
-    rules: list[dict[str, object]] = [
-        {"level": "None", "resources": [{"group": group, "resources": ["events"]} for group in ("", "events.k8s.io")]},
-        {"level": "None", "nonResourceURLs": ["/*"]},
-    ]
+    """Who wrote what with which outcome; Events and reads are left out unless asked for ("all")."""
+    events = [{"group": group, "resources": ["events"]} for group in ("", "events.k8s.io")]
+    rules: list[dict[str, object]] = [{"level": "None", "nonResourceURLs": ["/*"]}]
     if audit != "all":
+        rules.append({"level": "None", "resources": events})
         rules.append({"level": "None", "verbs": ["get", "list", "watch"]})
     rules.append({"level": "Metadata"})
     stages = ["RequestReceived", "ResponseStarted"]
@@ -155,6 +172,11 @@ def _controller_manager(layout: Layout, binaries: dict[str, Path], ports: Ports)
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--secure-port={ports['kube-controller-manager']}",
+        # Quotas are counted anew this often; of kinds that were only just installed that is when they first are.
+        "--resource-quota-sync-period=10s",
+        # A machine that slept, or an API server that was held, is no reason to take kwok's nodes for dead: their Pods
+        # would be marked not ready, and kwok, unlike a kubelet, never marks them ready again.
+        "--node-monitor-grace-period=10m",
         *_serving(certs),
         f"--root-ca-file={certs.file('ca.crt')}",
         f"--service-account-private-key-file={certs.file('sa.key')}",

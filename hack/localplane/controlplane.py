@@ -16,11 +16,12 @@ from types import TracebackType
 
 from rich.console import Console
 
-from localplane import binaries
+from localplane import binaries, nodefiles
 from localplane.api import Client, answers, wait_for
 from localplane.certificates import ADMIN
 from localplane.components import PORTS, STORAGE_CLASS, Component, Layout, components, node, write_kubeconfigs
 from localplane.locks import file_lock
+from localplane.node import Node
 from localplane.ports import Ports
 from localplane.processes import PROC, Processes, Record, birth, command_digest
 from localplane.tools import DEFAULT, HACK
@@ -49,13 +50,14 @@ class ControlPlane:
     """A Kubernetes control plane whose whole state is in one directory.
 
     With `ephemeral`, its processes end when this process does, however it ends; else they stay until `stop`, from
-    this or any other process. `audit` writes every change that the API server answers to `audit_log`; with
-    `audit_reads`, gets, lists and watches too. Starting one that runs already only mends what is missing.
+    this or any other process. With `real_node`, a node that runs containers joins those that kwok plays. `audit` writes
+    every change that the API server answers to `audit_log`; with `audit_reads`, reads and Events too. Starting
+    one that runs already only mends what is missing.
     """
 
     def __init__(
         self, directory: Path, *, nodes: int = 3, audit: bool = False, audit_reads: bool = False,
-        ephemeral: bool = False, console: Console | None = None,
+        ephemeral: bool = False, real_node: bool = False, console: Console | None = None,
     ) -> None:  # fmt: skip
         self.directory = directory.absolute()
         self._layout = Layout(self.directory)
@@ -64,6 +66,7 @@ class ControlPlane:
         self._ephemeral = ephemeral
         self._console = console
         self._processes = Processes(self._layout.pids, self._layout.logs)
+        self._real_node = real_node
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._binaries: dict[str, Path] = {}
 
@@ -90,6 +93,11 @@ class ControlPlane:
     def kubectl(self) -> Path:
         """The kubectl of the control plane's own version."""
         return binaries.ensure(["kubectl"], self._console)["kubectl"]
+
+    @property
+    def node(self) -> Node:
+        """The real node, if there is to be one."""
+        return Node(self.directory / "node", self._processes, self._layout.certificates, self._layout.logs)
 
     @property
     def processes(self) -> Processes:
@@ -171,7 +179,8 @@ class ControlPlane:
 
     def _start(self, timeout: float) -> None:
         layout = self._layout
-        layout.certificates.ensure()
+        if layout.certificates.ensure():
+            self._stop()  # whatever runs knows others
         ports = Ports(self._ports_file)
         if not self._processes.alive("etcd") or not self._processes.alive("kube-apiserver"):
             idle = [name for name in PORTS if not self._processes.alive(name.removesuffix("-peer"))]
@@ -190,16 +199,20 @@ class ControlPlane:
         client = Client(self.kubeconfig)
         for index in range(self._nodes):
             self._create(client, "/api/v1/nodes", node(index))
-        self._create(client, "/apis/storage.k8s.io/v1/storageclasses", STORAGE_CLASS)
+        storage = nodefiles.STORAGE_CLASS if self._real_node else STORAGE_CLASS
+        self._create(client, "/apis/storage.k8s.io/v1/storageclasses", storage)
         for component in everything.values():
             self._run(component)
         self._wait(list(everything.values()), timeout)
+        if self._real_node:
+            self.node.start(ports["kube-apiserver"], client, console=self._console)
         self._wait_usable(client, timeout)
 
     def _components(self, ports: Ports) -> list[Component]:
         if not self._binaries:
             self._binaries = binaries.ensure(DEFAULT, self._console)
-        return components(self._layout, self._binaries, ports, self._audit)
+        relay = self.node.relay if self._real_node else None
+        return components(self._layout, self._binaries, ports, self._audit, relay)
 
     def _component(self, name: str) -> Component:
         return next(component for component in self._components(Ports(self._ports_file)) if component.name == name)
@@ -265,6 +278,7 @@ class ControlPlane:
             )  # fmt: skip
 
     def _stop(self) -> None:
+        self.node.stop(purge=self._ephemeral)
         for group in STOP_ORDER:
             self._processes.stop(group, max(GRACE.get(name, 5.0) for name in group))
         self._processes.kill_all()

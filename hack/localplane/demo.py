@@ -1,4 +1,5 @@
-"""The main job, shown: applies the examples and follows every Homeport object until it is Ready."""
+"""The main job, shown: a Git repository with the examples becomes the truth, and every Homeport object is followed
+until it is Ready."""
 
 from __future__ import annotations
 
@@ -6,18 +7,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from localplane import cluster, objects
+from localplane import cluster, containers, objects
 from localplane.commands import up
+from localplane.gitproc import NAMESPACE, SOURCE, GitHost
 from localplane.kubectl import Kubectl, KubectlError
 from localplane.operatorproc import Operator
 from localplane.state import State
 from localplane.tools import CHECKOUT
 
-EXAMPLES = (CHECKOUT / "examples" / "taskflow", CHECKOUT / "examples" / "project-dashboard")
+EXAMPLES = tuple(sorted(path for path in (CHECKOUT / "examples").iterdir() if path.is_dir()))
 EVERY = 0.7
 SILENT = 30.0  # seconds for which the API server may fail to answer before that is said
 
@@ -27,13 +30,18 @@ def demo(console: Console, state: State, timeout: float = 300.0, examples: Seque
     start = time.monotonic()
     kubectl = up(console, state)
     began = time.monotonic()
-    kubectl.apply_as_user(*examples)
-    names = ", ".join(path.name for path in examples)
-    console.print(f"applied    {names} [dim]{time.monotonic() - began:.1f} s[/]", highlight=False)
-    watch = _targets(kubectl, examples)
+    git = GitHost(state)
+    git.start()
+    seeded = git.seed()
+    git.register(kubectl)
+    took = f"[dim]{time.monotonic() - began:.1f} s[/]"
+    console.print(f"git        {git.url}, {seeded}; GitSource {SOURCE} follows it {took}", highlight=False)
+    watch = _targets(git, examples)
     in_time = _follow(console, kubectl, watch, timeout, Revival(console, state))
     console.print()
     objects.show(console, watch)
+    containers.show(console, kubectl.items(containers.KIND, "--all-namespaces"))
+    _connect(console, kubectl, git, state)
     total = time.monotonic() - start
     if not in_time:
         console.print(f"\n[red]not Ready after {total:.0f} s:[/]", highlight=False)
@@ -44,16 +52,25 @@ def demo(console: Console, state: State, timeout: float = 300.0, examples: Seque
         )
         return 1
     console.print(f"\n[green]all {len(watch.seen)} objects Ready[/], {total:.1f} s in total", highlight=False)
-    _next_steps(console)
+    _next_steps(console, git.url)
     return 0
 
 
-def _targets(kubectl: Kubectl, examples: Sequence[Path]) -> objects.Watch:
-    files = [argument for path in examples for argument in ("-f", str(path))]
-    applied = kubectl.items("-R", *files)
-    ours = [item for item in applied if item["apiVersion"].partition("/")[0].endswith("homeport.dev")]
+def _targets(git: GitHost, examples: Sequence[Path]) -> objects.Watch:
+    """What is in the checkout, and the source that brings it. What a user has pushed besides is seen as it comes."""
+    files = (file for path in examples for file in sorted(path.rglob("*.yaml")))
+    declared = [item for file in files for item in yaml.safe_load_all(file.read_text()) if item]
+    ours = [i for i in (*declared, *git.objects()) if i["apiVersion"].partition("/")[0].endswith("homeport.dev")]
     keys = {(i["kind"], i["metadata"].get("namespace", ""), i["metadata"]["name"]) for i in ours}
     return objects.Watch({namespace for _, namespace, _ in keys if namespace}, keys, time.monotonic())
+
+
+def _connect(console: Console, kubectl: Kubectl, git: GitHost, state: State) -> None:
+    """Have the Git server tell the operator of pushes."""
+    chosen = cluster.load(state)
+    found = kubectl.items("gitsources.homeport.dev", "-n", NAMESPACE, f"--field-selector=metadata.name={SOURCE}")
+    path = (found[0].get("status") or {}).get("webhookPath") if found else ""
+    git.tell(f"{Operator(state, chosen.kubeconfig).hooks}{path}" if chosen and path else "")
 
 
 class Revival:
@@ -112,12 +129,20 @@ def _poll(
         time.sleep(EVERY)
 
 
-def _next_steps(console: Console) -> None:
-    console.print("""
+def _next_steps(console: Console, url: str) -> None:
+    console.print(f"""
 What to type next:
   eval "$(make -s env)"                     kubectl and homeport in this shell
   homeport get                              everything, with its health
   homeport tree application/taskflow -n taskflow
   kubectl get homeport -A                   the same in Kubernetes's words
+
+Change something: the repository is the truth.
+  git clone {url} ../fleet && cd ../fleet
+  sed -i 's/LOG_LEVEL: INFO/LOG_LEVEL: ERROR/' project-dashboard/environments.yaml
+  git commit -qam "Staging says less" && git push
+  homeport get gitsource -n {NAMESPACE}           what is applied, a moment later
+  homeport history source {SOURCE} -n {NAMESPACE}; homeport rollback source {SOURCE} -n {NAMESPACE} --to REVISION
+
   make status                               the parts that run, and their logs
   make down                                 stop all of it""", highlight=False, markup=False)  # fmt: skip

@@ -47,10 +47,6 @@ class Kubectl:
         files = [argument for path in paths for argument in ("-f", str(path))]
         self._run_again("apply", "--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}", "-R", *files)
 
-    def apply_as_user(self, *paths: Path) -> None:
-        """As a person types it, so that the person's next ``kubectl apply`` of the same files goes on from there."""
-        self._run_again("apply", "-R", *(argument for path in paths for argument in ("-f", str(path))))
-
     def wait_established(self, path: Path) -> None:
         """Until the API server serves the CRDs of a file or folder. One that is new has no conditions for a moment."""
         self._run_again("wait", "--for=condition=Established", "--timeout=60s", "-R", "-f", str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -9,14 +10,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from localplane import binaries, initprogram
 from localplane.api import answers, wait_for
+from localplane.build import BuildError
 from localplane.ports import Ports
 from localplane.processes import Record, birth, command_digest
+from localplane.pveproc import Proxmox
 from localplane.state import State
 from localplane.supervise import Child
+from localplane.toolchain import ToolchainError
 from localplane.tools import CHECKOUT, HACK
 
 NAME = "operator"
+SIMULATED = "homeport-runner:simulated"
+"""The backup runner's image: a Stage of kwok plays it, and its results say that nothing was saved."""
+AGENTS = "agents"
+"""The port at which containers' agents are listened to."""
+HOOKS = "hooks"
+"""The port at which webhooks of forges are listened to."""
 GRACE = 15.0
 CRASHES = 4  # this many ends before it has been ready once are enough to say so
 
@@ -29,6 +40,7 @@ class Operator:
     """Starts, stops and asks the operator of one state folder."""
 
     def __init__(self, state: State, kubeconfig: str | Path, command: Sequence[str] | None = None) -> None:
+        self._state = state
         self._processes = state.processes()
         self._child = state.root / "operator-child.json"
         self._ports = Ports(state.root / "ports.json")
@@ -45,6 +57,12 @@ class Operator:
     def port(self) -> int:
         """Where it serves /healthz, /readyz and /metrics; 0 when it was never started."""
         return self._ports.known(NAME)
+
+    @property
+    def hooks(self) -> str:
+        """Where webhooks are sent to; empty when it was never started."""
+        port = self._ports.known(HOOKS)
+        return f"http://127.0.0.1:{port}" if port else ""
 
     def record(self) -> Record | None:
         """The supervisor, when it runs."""
@@ -66,7 +84,7 @@ class Operator:
             self._wait(timeout)
             return False
         self.stop()
-        self._ports.renew([NAME])
+        self._ports.renew([NAME, AGENTS, HOOKS])
         command, environment = self._start_command()
         self._processes.start(NAME, command, port=self.port, environment=environment)
         self._wait(timeout)
@@ -84,6 +102,13 @@ class Operator:
         listen = f"127.0.0.1:{self._ports[NAME]}"
         # Under one name each time it starts, it holds its Lease again at once: there is never a second one.
         options = ["--kubeconfig", str(self._kubeconfig), "--identity", self._identity]
+        agents = f"127.0.0.1:{self._ports[AGENTS]}"
+        options += ["--agent-url", f"https://{agents}", "--agent-listen", agents]
+        options += ["--runner-image", SIMULATED, "--webhook-listen", f"127.0.0.1:{self._ports[HOOKS]}"]
+        if mirror := Proxmox(self._state).mirror:
+            options += ["--registry-mirror", mirror]
+        with contextlib.suppress(BuildError, ToolchainError):  # images say so then, and nothing else needs it
+            options += ["--init-dir", str(initprogram.ensure(initprogram.OF_NODES).parent)]
         command = list(self._command or [sys.executable, "-m", "homeport", "operator", *options])
         supervisor = [sys.executable, "-m", "localplane.supervise", str(self._child)]
         sources = [str(HACK), str(CHECKOUT / "operator")]
@@ -92,6 +117,7 @@ class Operator:
             "PYTHONPATH": os.pathsep.join(path),
             "PYTHONUNBUFFERED": "1",
             "KUBECONFIG": str(self._kubeconfig),
+            **binaries.for_builds(),
             "HOMEPORT_SOURCE_DIGEST": source_digest(self._kubeconfig),
         }
         return [*supervisor, *command, "--listen", listen], environment

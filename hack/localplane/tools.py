@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,18 @@ MODULES = HACK / "tools"
 KUBERNETES = "v1.35.4"
 ETCD = "v3.6.5"
 KWOK = "v0.8.0"
+TRAEFIK = "v3.5.4"
+HELM = "v3.22.0"
+COREDNS = "v1.12.4"
+RESTIC = "v0.18.1"
+VERSITYGW = "v1.8.0"
+REGISTRY = "v3.1.2"
+GITEA = "v1.26.2"
+KUSTOMIZE = "v5.8.1"
+SOPS = "v3.13.3"
+ACTIONLINT = "v1.7.12"
+# The same as the Python package of the extra `pulumi`.
+PULUMI = "v3.228.0"
 
 BUILD_FLAGS = ("-trimpath", "-mod=readonly", "-buildvcs=false")
 BUILD_ENVIRONMENT = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
@@ -30,6 +43,12 @@ class Tool:
     module: str
     package: str
     ldflags: str = "-s -w"
+    tags: tuple[str, ...] = ()
+    """Go's build tags."""
+    cgo: bool = False
+    """Whether it needs a C compiler."""
+    folders: tuple[str, ...] = ()
+    """Folders of its module that it reads as it runs; they are kept beside the program."""
 
     @property
     def directory(self) -> Path:
@@ -43,19 +62,31 @@ class Tool:
             self.package,
             self.ldflags,
             *BUILD_FLAGS,
-            *map("=".join, sorted(BUILD_ENVIRONMENT.items())),
+            *map("=".join, sorted(self.environment.items())),
+            *self.tags,
+            *self.folders,
             goplatform(),
         ]
         digest = hashlib.sha256("\0".join(parts).encode())
-        for name in ("go.mod", "go.sum"):
-            digest.update((self.directory / name).read_bytes())
+        for path in (self.directory / "go.mod", self.directory / "go.sum", *sorted(self.directory.glob("*.go"))):
+            digest.update(path.read_bytes())
         return digest.hexdigest()[:10]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the go command is told."""
+        return {**BUILD_ENVIRONMENT, "CGO_ENABLED": "1"} if self.cgo else BUILD_ENVIRONMENT
 
     @property
     def go(self) -> tuple[int, ...]:
         """The lowest Go version that the module accepts."""
         found = re.search(r"^go (\S+)$", (self.directory / "go.mod").read_text(), re.MULTILINE)
         return parse_version(found.group(1)) if found else (1, 26)
+
+
+def has_compiler() -> bool:
+    """Whether there is a C compiler, for programs with cgo."""
+    return any(shutil.which(name) for name in ("cc", "gcc"))
 
 
 def parse_version(text: str) -> tuple[int, ...]:
@@ -77,6 +108,16 @@ def _kubernetes(name: str) -> Tool:
     return Tool(name, KUBERNETES, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", ldflags)
 
 
+def _helm() -> Tool:
+    """Helm, which takes the Kubernetes version that it is told at build time for the server's when there is none."""
+    major, minor, _ = KUBERNETES.removeprefix("v").split(".")
+    stamps = {"internal/version.version": HELM, "internal/version.gitTreeState": "clean"}
+    for package in ("pkg/chartutil", "pkg/lint/rules"):
+        stamps |= {f"{package}.k8sVersionMajor": major, f"{package}.k8sVersionMinor": minor}
+    ldflags = " ".join(["-s -w", *(f"-X helm.sh/helm/v3/{key}={value}" for key, value in stamps.items())])
+    return Tool("helm", HELM, "helm", "helm.sh/helm/v3/cmd/helm", ldflags)
+
+
 # In the order in which they are built: whatever is small first, the API server first of its module.
 TOOLS: dict[str, Tool] = {
     tool.name: tool
@@ -89,11 +130,59 @@ TOOLS: dict[str, Tool] = {
         _kubernetes("kubectl"),
         _kubernetes("kubelet"),
         _kubernetes("kube-proxy"),
+        Tool("traefik", TRAEFIK, "traefik", "github.com/traefik/traefik/v3/cmd/traefik"),
+        _helm(),
+        Tool("restic", RESTIC, "restic", "github.com/restic/restic/cmd/restic"),
+        Tool(
+            "versitygw",
+            VERSITYGW,
+            "versitygw",
+            "github.com/versity/versitygw/cmd/versitygw",
+            f"-s -w -X main.Version={VERSITYGW}",
+        ),
+        Tool("coredns", COREDNS, "coredns", "homeport.dev/hack/tools/coredns"),
+        Tool(
+            "gitea",
+            GITEA,
+            "gitea",
+            "code.gitea.io/gitea",
+            f"-s -w -X main.Version={GITEA.removeprefix('v')}",
+            tags=("sqlite", "sqlite_unlock_notify"),
+            cgo=True,
+            folders=("templates", "options", "public"),
+        ),
+        Tool("registry", REGISTRY, "registry", "github.com/distribution/distribution/v3/cmd/registry"),
+        Tool(
+            "kustomize",
+            KUSTOMIZE,
+            "kustomize",
+            "sigs.k8s.io/kustomize/kustomize/v5",
+            f"-s -w -X sigs.k8s.io/kustomize/api/provenance.version={KUSTOMIZE}",
+        ),
+        Tool("sops", SOPS, "sops", "github.com/getsops/sops/v3/cmd/sops"),
+        Tool(
+            "actionlint",
+            ACTIONLINT,
+            "actionlint",
+            "github.com/rhysd/actionlint/cmd/actionlint",
+            f"-s -w -X github.com/rhysd/actionlint.version={ACTIONLINT}",
+        ),
+        Tool(
+            "pulumi",
+            PULUMI,
+            "pulumi",
+            "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
+            f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={PULUMI}",
+        ),
     )
 }
 
-# A real node's programs are built on demand only.
+# A real node's programs, Traefik, Helm, restic, the S3 server, kustomize and sops are built on demand only.
 DEFAULT = ("etcd", "kwok", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+
+
+# What the operator runs for GitSources.
+BUILDS = ("kustomize", "helm", "sops")
 
 
 def cache_directory() -> Path:

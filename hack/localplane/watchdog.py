@@ -12,11 +12,12 @@ import signal
 import sys
 from pathlib import Path
 
+from localplane import node
 from localplane.processes import Processes, birth
 
 
 def main() -> None:
-    """`watchdog PARENT BIRTH PIDS LOGS`: wait for the parent's end, then end what it left."""
+    """`watchdog PARENT BIRTH PIDS LOGS`: wait for the parent's end, then end what it left, a node's disk included."""
     parent, born, pids, logs = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -25,6 +26,7 @@ def main() -> None:
         if readable and not os.read(sys.stdin.fileno(), 1):
             break
     Processes(pids, logs).kill_all()
+    node.clear(pids.parent, purge=True)
 
 
 if __name__ == "__main__":
