@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from homeport.api.base import (
+    SET,
     Extra,
     Label,
     ListMap,
@@ -95,7 +96,8 @@ class ApplicationSpec(Model):
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     """What happens to the objects when the application is deleted; volumes have a policy of their own."""
     revision_history_limit: Annotated[StrictInt, Field(ge=0, le=50)] | None = None
-    """How many old revisions are kept; absent means 5."""
+    """How many old revisions are kept beside the present one, of the application and of its workloads; absent means
+    5."""
     suspend: StrictBool = False
     """True stops reconciliation of this object."""
 
@@ -163,7 +165,18 @@ class DoneJob(Model):
     id: ShortText
     """``<environment>/<component>/<migrate or job>``."""
     hash: ShortText
-    """The digest of what ran."""
+    """The digest of what ran last."""
+    earlier: Annotated[tuple[ShortText, ...], Field(max_length=16), SET] = ()
+    """Digests of what ran before, newest first: a rollback doesn't run it again."""
+
+
+class CatalogUse(Model):
+    """Where a catalog item came from when it was last used."""
+
+    name: ShortText
+    """The item."""
+    source: Literal["Project", "Shared", "BuiltIn"]
+    """A CatalogItem of the project, one of the operator's namespace, or the operator's folders."""
 
 
 class ApplicationStatus(Status):
@@ -173,6 +186,12 @@ class ApplicationStatus(Status):
     """By environment."""
     done_jobs: Annotated[tuple[DoneJob, ...], Field(max_length=512), ListMap("id")] = ()
     """Migrations and jobs that have succeeded, so that none runs twice for one version."""
+    catalog: Annotated[tuple[CatalogUse, ...], Field(max_length=2048), ListMap("name")] = ()
+    """Where its catalog items come from; from elsewhere they are used only when that is accepted."""
+    revision: StrictInt | None = None
+    """The number of the present spec in the application's history; it rises with every change."""
+    update_revision: ShortText | None = None
+    """The ControllerRevision that holds the present spec, as StatefulSets call it."""
     inventory: Inventory | None = None
     """Every object that was made."""
     url: Annotated[str, Field(max_length=1024)] | None = None

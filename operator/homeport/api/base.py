@@ -217,6 +217,30 @@ Duration = Annotated[
     matches(r"^([0-9]+(ms|s|m|h|d))+$", "write a duration such as 30s, 5m, 1h30m or 7d"),
 ]
 
+_INTERVAL = r"^([1-9][0-9]*(h|m|s))+$"
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
+
+
+def interval_seconds(text: str) -> float:
+    """``1m30s`` in seconds."""
+    return float(sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([hms])", text)))
+
+
+def interval_between(least: str, most: str, example: str) -> Rule:
+    """A rule for how often something is looked at: hours, minutes and seconds, between two bounds."""
+
+    def check(text: str) -> bool:
+        if re.search(_INTERVAL.replace("$", r"\Z"), text) is None:
+            return False
+        return interval_seconds(least) <= interval_seconds(text) <= interval_seconds(most)
+
+    return Rule(
+        f"self.matches('{_INTERVAL}') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')",
+        f"write an interval from {least} to {most}, such as {example}",
+        check,
+    )
+
+
 QUANTITY_PATTERN = r"^[0-9]+([.][0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 
 

@@ -80,6 +80,8 @@ RateLimit = Annotated[
 ]
 
 FILES_LIMIT = 131072
+DASHBOARDS_LIMIT = 524288
+"""Bytes of a component's Grafana dashboards together: a ConfigMap may hold 1 MiB, and so may the Application."""
 
 
 class CatalogRef(Model):
@@ -125,6 +127,8 @@ class Migrate(Model):
     """How long it may take in all; absent means 10m."""
     resources: Resources | None = None
     """Absent means the component's."""
+    restart_at: Annotated[str, Field(max_length=128)] | None = None
+    """A token: a new value runs the migration once more, such as after the database was restored from a backup."""
 
 
 class RouteHeaders(Model):
@@ -133,7 +137,7 @@ class RouteHeaders(Model):
     preset: Literal["Secure"] | None = None
     """Secure sets HSTS, X-Content-Type-Options, X-Frame-Options, Referrer-Policy and a conservative CSP."""
     set: Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)] | None = None
-    """More headers, which win over the preset's."""
+    """More headers, which win over the preset's; an empty value leaves that header of the preset out."""
 
 
 class Cors(Model):
@@ -144,7 +148,7 @@ class Cors(Model):
     methods: Annotated[tuple[ShortText, ...], Field(max_length=16), SET] | None = None
     """Absent means GET, POST, PUT, PATCH, DELETE and OPTIONS."""
     headers: Annotated[tuple[ShortText, ...], Field(max_length=32), SET] | None = None
-    """Request headers that are allowed."""
+    """Request headers that are allowed; absent means the usual ones, Authorization and Content-Type among them."""
     credentials: StrictBool | None = None
     """Whether cookies may be sent."""
 
@@ -162,6 +166,8 @@ class Route(Model):
     """The component's port, by name or number; absent means the first."""
     rate_limit: RateLimit | None = None
     """Requests per client address and time, such as 50/s."""
+    rate_limits: Annotated[tuple[RateLimit, ...], Field(max_length=4), SET] | None = None
+    """More of them, such as [200/d, 50/h]; all hold, rateLimit too."""
     websocket: StrictBool | None = None
     """Lets connections be upgraded and stay open."""
     headers: RouteHeaders | None = None
@@ -175,6 +181,19 @@ class Route(Model):
     )
 
 
+class Egress(Model):
+    """A network that the component calls, where isolation is Strict."""
+
+    cidr: Annotated[
+        str,
+        Field(max_length=43),
+        matches(r"^[0-9a-fA-F:.]+/[0-9]{1,3}$", "write a network such as 10.20.0.0/24 or fd00:20::/64"),
+    ]
+    """The network."""
+    ports: Annotated[tuple[Annotated[StrictInt, Field(ge=1, le=65535)], ...], Field(max_length=16), SET] | None = None
+    """TCP ports; absent means every port."""
+
+
 class Metrics(Model):
     """Where Prometheus scrapes this component."""
 
@@ -184,6 +203,16 @@ class Metrics(Model):
     """Absent means /metrics."""
     interval: Duration | None = None
     """Absent means Prometheus's own default."""
+    headless: StrictBool | None = None
+    """True makes a Service <component>-metrics whose name stands for every single Pod, for a Prometheus that finds
+    what to scrape by DNS; a stateful component's own Service is such a one already."""
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] | None = None
+    """More labels on the ServiceMonitor or PodMonitor, for a Prometheus that selects by them, such as release."""
+    dashboards: (
+        Annotated[dict[str, Annotated[str, Field(max_length=DASHBOARDS_LIMIT)]], Field(max_length=16)] | None
+    ) = None
+    """Grafana dashboards: name -> the dashboard's JSON, 512 KiB together. They become a ConfigMap with the label
+    grafana_dashboard: "1", by which Grafana's sidecar finds it."""
 
 
 class Strategy(Model):
@@ -231,6 +260,11 @@ def _port_known(component: Component, ref: str | None) -> bool:
     )
 
 
+def _service_ports_differ(component: Component) -> bool:
+    numbers = [(port.service_port or port.port, port.protocol or "TCP") for port in component.ports or ()]
+    return len(set(numbers)) == len(numbers) or all(port.service_port is None for port in component.ports or ())
+
+
 class Component(Model):
     """One part of an application."""
 
@@ -245,10 +279,12 @@ class Component(Model):
     """Absent means Kubernetes's default."""
     catalog: CatalogRef | None = None
     """A catalog item instead of an image."""
+    enabled: StrictBool | None = None
+    """False leaves the component out, and an override may say otherwise for one environment; absent means true."""
     values: Annotated[dict[str, Any], FREE_FORM] | None = None
     """The catalog item's settings, checked against its schema."""
     replicas: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
-    """How many; absent means 1."""
+    """How many; absent means 1. 0 stops it, beside autoscaling too."""
     command: Command | None = None
     """Replaces the image's entrypoint."""
     args: Command | None = None
@@ -279,6 +315,8 @@ class Component(Model):
     """A Job that must succeed before the rollout."""
     routes: Annotated[tuple[Route, ...], Field(max_length=32), ListMap("host", "path")] | None = None
     """Paths that lead here from outside."""
+    egress: Annotated[tuple[Egress, ...], Field(max_length=16), ListMap("cidr")] | None = None
+    """Private networks that it calls; the internet and its siblings need no word."""
     metrics: Metrics | None = None
     """Where to scrape metrics."""
     depends_on: Annotated[tuple[ComponentName, ...], Field(max_length=32), SET] | None = None
@@ -286,7 +324,7 @@ class Component(Model):
     strategy: Strategy | None = None
     """How new Pods replace old ones."""
     paused: StrictBool | None = None
-    """True holds a rollout where it is."""
+    """True holds a rollout where it is, and a migration that hasn't begun; replicas may still change."""
     restart_at: Annotated[str, Field(max_length=128)] | None = None
     """A token: a new value restarts the Pods once, one after the other."""
     schedule: CronSchedule | None = None
@@ -351,14 +389,34 @@ class Component(Model):
             lambda s: s.type != "service" or s.catalog is not None or bool(s.ports),
         ),
         Rule(
+            "self.type == 'service' || has(self.catalog) || !has(self.ports) || "
+            "!self.ports.exists(p, has(p.servicePort))",
+            "servicePort is for type service: a stateful component's siblings reach its Pods themselves, on port, and "
+            "the others have no Service; leave servicePort out",
+            lambda s: (
+                s.type == "service" or s.catalog is not None or all(p.service_port is None for p in s.ports or ())
+            ),
+            ".ports",
+        ),
+        Rule(
+            "!has(self.ports) || !self.ports.exists(p, has(p.servicePort)) || self.ports.all(p, "
+            "self.ports.exists_one(q, (has(q.servicePort) ? q.servicePort : q.port) == "
+            "(has(p.servicePort) ? p.servicePort : p.port) && "
+            "(has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",
+            "two ports have the same number on the Service; write another servicePort for one of them",
+            _service_ports_differ,
+            ".ports",
+        ),
+        Rule(
             "(self.type == 'cron') == has(self.schedule)",
             "write a schedule for type cron, and only there",
             lambda s: (s.type == "cron") == (s.schedule is not None),
         ),
         Rule(
-            "!(has(self.autoscaling) && has(self.replicas))",
-            "write replicas or autoscaling, not both; in an override, `without: [autoscaling]` leaves it out",
-            lambda s: s.autoscaling is None or s.replicas is None,
+            "!(has(self.autoscaling) && has(self.replicas) && self.replicas > 0)",
+            "write replicas or autoscaling, not both; in an override, `without: [autoscaling]` leaves it out; only "
+            "replicas: 0 may stand beside it, and scales to zero until it is taken away",
+            lambda s: s.autoscaling is None or not s.replicas,
         ),
         Rule(
             "self.type in ['service', 'worker', 'stateful'] || "

@@ -23,7 +23,7 @@ from homeport.api.base import (
 from homeport.api.pod import EnvValue
 from homeport.api.status import Inventory, Status
 
-_CIDR = matches(r"^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}$", "write an IPv4 network such as 10.20.0.0/24")
+CIDR = matches(r"^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}$", "write an IPv4 network such as 10.20.0.0/24")
 _ADDRESS = matches(r"^[0-9]{1,3}([.][0-9]{1,3}){3}$", "write an IPv4 address such as 10.20.0.1")
 
 
@@ -58,7 +58,7 @@ class ProxmoxNetwork(Model):
 
     bridge: ShortText
     """The bridge on the node."""
-    cidr: Annotated[str, Field(max_length=18), _CIDR] | None = None
+    cidr: Annotated[str, Field(max_length=18), CIDR] | None = None
     """Where addresses are allocated from."""
     gateway: Annotated[str, Field(max_length=15), _ADDRESS] | None = None
     """The default gateway."""
@@ -82,7 +82,7 @@ class ProxmoxPlace(Model):
     """Where on Proxmox."""
 
     host_ref: NameRef
-    """The ProxmoxHost."""
+    """The ProxmoxHost; immutable."""
     node: ShortText | None = None
     """Absent means that the operator places by free memory."""
     pool: ShortText | None = None
@@ -99,6 +99,14 @@ class ProxmoxPlace(Model):
     """The containers' network."""
     vmid_range: VmidRange | None = None
     """Which VMIDs may be used."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.hostRef == oldSelf.hostRef",
+            "the host can't be changed: its containers are there; make a new Environment and move the applications",
+            None,
+            ".hostRef",
+        ),
+    )
 
 
 class CopiedSecret(Model):
@@ -126,15 +134,54 @@ class IngressTls(Model):
     )
 
 
+class GatewayRef(Model):
+    """A Gateway that is there."""
+
+    name: ObjectName
+    """Its name."""
+    namespace: Label | None = None
+    """Its namespace; absent means the environment's."""
+    section_name: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """One of its listeners; absent means all that fit. Named https, or https-…, it says that addresses are https."""
+
+
 class IngressSettings(Model):
     """How routes reach the environment."""
 
+    kind: Literal["Ingress", "Gateway"] | None = None
+    """What routes become: Ingresses, or HTTPRoutes of the Gateway API. Absent means Gateway when there is a gatewayRef,
+    or when className is a GatewayClass of the cluster and no IngressClass; else Ingress."""
     class_name: ObjectName | None = None
-    """The IngressClass; absent means the cluster's default."""
+    """The IngressClass, of which absent means the cluster's default; for kind Gateway the GatewayClass of the Gateway
+    that Homeport makes."""
+    gateway_ref: GatewayRef | None = None
+    """For kind Gateway: a Gateway that is there, instead of one that Homeport makes."""
     domain: HostName | None = None
     """The host of routes that name none."""
     tls: IngressTls | None = None
     """Where certificates come from; absent means plain HTTP."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.gatewayRef) || !has(self.kind) || self.kind == 'Gateway'",
+            "a gatewayRef is for kind Gateway; leave one of them out",
+            lambda s: s.gateway_ref is None or s.kind in (None, "Gateway"),
+        ),
+        Rule(
+            "!has(self.gatewayRef) || !has(self.className)",
+            "the Gateway that gatewayRef names has its own class; leave className out",
+            lambda s: s.gateway_ref is None or s.class_name is None,
+        ),
+        Rule(
+            "!has(self.gatewayRef) || !has(self.tls)",
+            "the Gateway that gatewayRef names has its own certificates; leave tls out",
+            lambda s: s.gateway_ref is None or s.tls is None,
+        ),
+        Rule(
+            "!has(self.kind) || self.kind != 'Gateway' || has(self.className) || has(self.gatewayRef)",
+            "name a GatewayClass in className, or a Gateway that is there in gatewayRef",
+            lambda s: s.kind != "Gateway" or s.class_name is not None or s.gateway_ref is not None,
+        ),
+    )
 
 
 class Quota(Model):
@@ -231,6 +278,15 @@ class CopiedSecretStatus(Model):
     """Whether the copy is in step."""
 
 
+class IngressStatus(Model):
+    """What the class of ingress.className was found to be; it stays that while the name does."""
+
+    class_name: ShortText
+    """The class."""
+    kind: ShortText
+    """Ingress or Gateway."""
+
+
 class EnvironmentStatus(Status):
     """How the environment is."""
 
@@ -240,5 +296,7 @@ class EnvironmentStatus(Status):
     """Kubernetes or Proxmox."""
     secrets: Annotated[tuple[CopiedSecretStatus, ...], Field(max_length=64), ListMap("name")] = ()
     """The copied Secrets."""
+    ingress: IngressStatus | None = None
+    """What routes become."""
     inventory: Inventory | None = None
     """Every object that was made."""

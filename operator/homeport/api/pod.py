@@ -57,7 +57,9 @@ class Port(Model):
     ]
     """The port's name, by which probes, routes and metrics refer to it."""
     port: Annotated[StrictInt, Field(ge=1, le=65535)]
-    """The number, in the container and on the Service."""
+    """The number that the container listens on, and the Service's too unless servicePort says otherwise."""
+    service_port: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    """The number on the Service, under which siblings reach it; absent means port."""
     protocol: Literal["TCP", "UDP", "SCTP"] | None = None
     """The transport; absent means TCP."""
 
@@ -271,6 +273,9 @@ class Volume(Model):
     """Mount it read-only."""
     deletion_policy: Literal["Delete", "Retain"] | None = None
     """What happens to the claim when it leaves the desired set; absent means the environment's policy (Retain)."""
+    backup: StrictBool | None = None
+    """False says that it needs no backup: `homeport backup coverage` counts it as left out, and on Proxmox VE vzdump
+    leaves it out. Absent means true."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.existingClaim) ? !has(self.size) && !has(self.ephemeral) : "
@@ -358,6 +363,9 @@ class RollingUpdate(Model):
     """How many Pods may be missing."""
 
 
+SecretText = Annotated[str, Field(max_length=1024)]
+
+
 class GeneratedSecret(Model):
     """A Secret that Homeport makes once and never changes or shows."""
 
@@ -365,6 +373,8 @@ class GeneratedSecret(Model):
     """The Secret's name in the environment's namespace."""
     generate: Generate
     """What is generated."""
+    template: Annotated[dict[str, SecretText], Field(max_length=16)] | None = None
+    """More keys, in which $(KEY) stands for the generated one, such as url: postgres://app:$(password)@db:5432/app."""
 
 
 class Generate(Model):

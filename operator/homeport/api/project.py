@@ -113,6 +113,9 @@ class ProjectSpec(Model):
     """Bounds the sum of the environments' quotas; each environment must then declare one."""
     archived: StrictBool = False
     """True is a soft delete: scaled to zero, schedules suspended, data kept; false restores."""
+    final_backup: StrictBool = False
+    """True: before it is archived or deleted, every Backup takes a last run, which every retention keeps. One that
+    fails holds the rest back."""
     suspend: StrictBool = False
     """True stops reconciliation of this object."""
 
@@ -161,6 +164,17 @@ class Activity(Model):
     """More about it."""
 
 
+class FinalBackup(Model):
+    """How far the last backups before archiving or deletion are."""
+
+    since: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When they were begun; the runs' names have it."""
+    taken: Annotated[tuple[Label, ...], Field(max_length=256), SET] = ()
+    """Backups whose last run is good."""
+    done: StrictBool = False
+    """Whether all are."""
+
+
 class ProjectStatus(Status):
     """How the project is."""
 
@@ -176,5 +190,7 @@ class ProjectStatus(Status):
     """By environment."""
     activity: Annotated[tuple[Activity, ...], Field(max_length=50), ATOMIC] = ()
     """The newest 50 changes, newest first."""
+    final_backup: FinalBackup | None = None
+    """The last backups, while archiving, archived or being deleted with finalBackup."""
     inventory: Inventory | None = None
     """Every object that was made."""
