@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import kopf
-
-from homeport import __version__, handlers, logs
-from homeport.api.conditions import ConditionType
+from homeport import __version__, logs
 from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import config as client_config
 from homeport.drivers.kubernetes.client import Client
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.errors import ApiError
+from homeport.drivers.notify import Guard
+from homeport.drivers.oci import program
+from homeport.drivers.proxmox.config import HostConfig
+from homeport.drivers.proxmox.host import Host
+from homeport.drivers.proxmox.protocol import ProxmoxHost
+from homeport.engine import storemetrics
 from homeport.engine.engine import Engine
 from homeport.engine.events import EventRecorder
+from homeport.engine.images import Images
 from homeport.engine.leader import Leader
+from homeport.engine.leftovers import Leftovers
+from homeport.engine.lxc.images import ContainerImages
 from homeport.engine.metrics import Metrics
+from homeport.engine.notify.ways import Ways
 from homeport.engine.serve import Server
+from homeport.handlers.door import Door
+from homeport.loops import loop_factory
+from homeport.plan.proxmox.readings import Identity
+from homeport.settings import Settings, lease_name
 
 log = logging.getLogger("homeport")
 
@@ -36,9 +46,6 @@ WATCH_SILENT = 180.0
 """Seconds without a sign of life (a bookmark comes each minute) after which a watch counts as dead."""
 AUDIT_INTERVAL = 15.0
 """Seconds between two looks whether the watches of our own kinds keep up."""
-LEASE = "homeport-operator"
-DOOR_PAUSE = 1.0
-"""Seconds before the watch of our own kinds is opened anew."""
 REOPENINGS = 2
 """How often a watch that is behind is opened anew before only a restart is thought to help."""
 AUDIT_SOON = 6.0
@@ -49,46 +56,11 @@ SHUTDOWN_GRACE = 4.0
 """Seconds that reconciliations in flight get to finish after SIGTERM."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the operator is told on the command line. Times are in seconds."""
-
-    concurrency: int = 16
-    resync_seconds: float = 600.0
-    namespaces: tuple[str, ...] = ()
-    shard: str | None = None
-    log_format: str = "human"
-    log_level: str = "info"
-    listen: str = "0.0.0.0:8080"
-    kubeconfig: str | None = None
-    context: str | None = None
-    lease_namespace: str = "homeport-system"
-    leader_election: bool = True
-    identity: str | None = None
-
-
 def run(settings: Settings) -> int:
     """Run the operator until it is told to stop; the process's exit code."""
     logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(Operator(settings).run())
-
-
-def lease_name(settings: Settings) -> str:
-    """The Lease of all replicas that do the same work; operators of different shards don't wait for each other."""
-    if not settings.shard and not settings.namespaces:
-        return LEASE
-    scope = "\n".join((settings.shard or "", *sorted(settings.namespaces)))
-    return f"{LEASE}-{hashlib.sha256(scope.encode()).hexdigest()[:8]}"
-
-
-def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one; None for asyncio's own."""
-    try:
-        import uvloop  # noqa: PLC0415 - faster, and not there on every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 class Operator:
@@ -113,34 +85,69 @@ class Operator:
             resync=settings.resync_seconds,
             selects=self._selects,
             shard=settings.shard,
+            control_plane=settings.control_plane,
+            system_namespace=settings.lease_namespace,
             notify=self._notify,
             on_outcome=self.metrics.observe_reconcile,
             on_wait=self.metrics.observe_wait,
             on_drift=self.metrics.mended,
         )
+        self.events.on_event = self.engine.context.notices.heard
+        self.engine.context.notices.ways = Ways(Guard(settings.notify_allow))
+        self.engine.context.hosts.connect = self._connect_host
+        self.engine.context.reports = self._reports
+        self.engine.context.runner_image = settings.runner_image
+        mirrors = self.engine.context.gitops.mirrors
+        mirrors.folder = Path(settings.data_dir, "git") if settings.data_dir else None
+        mirrors.observe = self.metrics.observe_git
+        self.images = Images(
+            self.engine.context.enqueue,
+            self.engine.context.clock,
+            partial(program.read, program.folder(settings.init_dir)),
+        )
+        self.images.mirrors = dict(mirror.split("=", 1) for mirror in settings.registry_mirror)
+        self.engine.context.gitops.registries.mirrors = self.images.mirrors
+        self.engine.context.images = ContainerImages(self.images, self.engine.context)
+        self.leftovers = Leftovers(self.engine.context, self.images, lambda: self.leading)
+        self.engine.context.agents.url = settings.agent_url.rstrip("/")
+        self._listening: asyncio.Task[None] | None = None
         self.leader: Leader | None = None
         self.leading = False
         self.synced = False
         self._reopened = 0
-        self._give_up_kopf: Callable[[str], None] = lambda reason: None
-        self._break_kopf: Callable[[], object] = lambda: None
         self.stopping = asyncio.Event()
         self.behind: list[str] = []
-        self._stop_kopf: Callable[[], None] = lambda: None
+        self._door = Door(self.engine.seen, self.config, settings)
         self._term: int | None = None
 
     def _cluster_event(self, gvk: Any, kind: str, before: Any, after: Any) -> None:
         self.engine.cluster_event(gvk, kind, before, after)
 
+    def _connect_host(self, config: HostConfig, *, identity: Identity | None) -> ProxmoxHost:
+        return Host(config, identity=identity, on_call=self.metrics.observe_host_call)
+
     def _selects(self, body: Mapping[str, Any]) -> bool:
+        # Cluster-scoped ones are for an operator of the whole cluster: two would write one status.
+        wanted, namespace = self.settings.namespaces, body["metadata"].get("namespace")
+        if body.get("kind") == "CatalogItem" and namespace == self.settings.lease_namespace:
+            return True
+        return not wanted or namespace in wanted
+
+    def _reports(self, resource: Resource[Any]) -> bool:
+        """Whether a CatalogItem's status is ours to write: operators that only use it would write over each other."""
+        if resource.kind != "CatalogItem":
+            return True
         wanted = self.settings.namespaces
-        return not wanted or body["metadata"].get("namespace") in wanted
+        shard = (term.replace("==", "=").partition("=") for term in (self.settings.shard or "").split(",") if term)
+        return (not wanted or resource.namespace in wanted) and all(
+            resource.labels.get(key.strip()) == value.strip() for key, _, value in shard
+        )
 
     def _notify(self, resource: Resource[Any], reason: str, message: str, warning: bool) -> None:
         about = {
             "apiVersion": "homeport.dev/v1alpha1",
             "kind": resource.kind,
-            "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
+            "metadata": {**resource.key.metadata(), "uid": resource.uid},
         }
         self.events.record(about, str(reason), message, type="Warning" if warning else "Normal")
 
@@ -152,15 +159,19 @@ class Operator:
         self._connect_metrics()
         server = Server(self.settings.listen, health=self.health, ready=self.readiness, metrics=self.metrics.render)
         await server.start()
+        if self.settings.webhook_listen:
+            self.engine.context.gitops.hooks.leading = lambda: self.leading
+            await self.engine.context.gitops.hooks.start(self.settings.webhook_listen)
         log.info("homeport %s as %s", __version__, self.identity)
         try:
             return await self._serve()
         finally:
             await server.stop()
+            await self.engine.context.gitops.hooks.stop()
             await self.client.close()
 
     async def _serve(self) -> int:
-        door = asyncio.create_task(self._door(), name="kopf")
+        door = asyncio.create_task(self._door.forever(self.stopping), name="kopf")
         stop = asyncio.create_task(self.stopping.wait(), name="stop")
         background: list[asyncio.Task[Any]] = []
         try:
@@ -175,6 +186,8 @@ class Operator:
             background += [
                 asyncio.create_task(self.engine.resync_forever(), name="resync"),
                 asyncio.create_task(self._audit_forever(), name="audit"),
+                asyncio.create_task(self._probe_forever(), name="probe"),
+                asyncio.create_task(self.leftovers.forever(), name="leftovers"),
             ]
             self._stand()
             election = self.leader.task if self.leader is not None else None
@@ -198,74 +211,18 @@ class Operator:
                 except Exception:
                     log.exception("the election broke")
             await self.events.stop(1.0)
-            self._stop_kopf()
+            self._door.stop()
             await self.engine.context.clusters.stop()
+            await self.engine.context.hosts.stop()
+            await self.engine.context.notices.close()
+            await self.images.stop()
+            await self.engine.context.gitops.stop()
+            await self._stop_agents()
             await self.cluster.stop()
             with contextlib.suppress(Exception, asyncio.CancelledError):
                 await asyncio.wait_for(door, 1.5)
             stop.cancel()
             log.info("stopped")
-
-    async def _door(self) -> None:
-        """The watches of our own kinds, opened anew whenever Kopf gives them up: it does so over a mere error event."""
-        while not self.stopping.is_set():
-            ended = await self._watch_ours()
-            if self.stopping.is_set():
-                return
-            log.warning("the watch of our own kinds ended (%s); opening it anew", ended)
-            await asyncio.sleep(DOOR_PAUSE)
-
-    async def _watch_ours(self) -> str:
-        """Kopf, as far as we use it, until it ends; why it did.
-
-        It has a thread and a loop to itself: in ours it would take SIGTERM for itself, and when it ends, for whatever
-        reason, it cancels every task that it doesn't know.
-        """
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[str] = loop.create_future()
-
-        def seen(body: Mapping[str, Any], gone: bool = False) -> None:
-            loop.call_soon_threadsafe(self.engine.seen, body, gone)
-
-        def tell(reason: str) -> None:
-            if not ended.done():
-                ended.set_result(reason)
-
-        self._give_up_kopf = tell
-
-        def work() -> None:
-            try:
-                with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                    runner.run(self._kopf(seen))
-                reason = "it stopped"
-            except BaseException as error:
-                reason = f"{type(error).__name__}: {error}"
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(tell, reason)
-
-        threading.Thread(target=work, name="kopf", daemon=True).start()
-        return await ended
-
-    async def _kopf(self, seen: handlers.Seen) -> None:
-        loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-        def stop_kopf() -> None:
-            with contextlib.suppress(RuntimeError):  # it has ended already
-                loop.call_soon_threadsafe(stop.set)
-
-        self._stop_kopf = stop_kopf
-        self._break_kopf = lambda: loop.call_soon_threadsafe(loop.stop)
-        registry = handlers.registry(seen)
-        handlers.login(registry, self.config)
-        namespaces = self.settings.namespaces
-        await kopf.operator(
-            registry=registry,
-            settings=handlers.settings(self.settings.shard),
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=stop,
-        )
 
     async def _fill_caches(self) -> None:
         """Wait until children and resources have all been seen once. Survives an API server that isn't there yet."""
@@ -317,12 +274,25 @@ class Operator:
         self._term = term
         self.leading = True
         self.engine.lead()
+        if self.settings.agent_url:
+            serving = self.engine.context.agents.serve(
+                self.cluster, self.settings.lease_namespace, self.settings.agent_listen
+            )
+            self._listening = asyncio.create_task(serving, name="agents")
 
     async def _stopped(self) -> None:
         self.leading = False
         if not self.stopping.is_set():
             log.warning("leadership lost: nothing is written until it is regained")
+            await self._stop_agents()
             await self.engine.rest()
+
+    async def _stop_agents(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
+        await self.engine.context.agents.stop()
+        self.engine.context.containers.shells.close()
 
     async def _audit_forever(self) -> None:
         while True:
@@ -336,21 +306,14 @@ class Operator:
             else:
                 if self.behind:
                     self._reopened += 1
-                    self._reopen_door()
+                    self._door.reopen(self.behind)
                 else:
                     self._reopened = 0
 
-    def _reopen_door(self) -> None:
-        """Leave a watch of our own kinds that has fallen behind, and open another.
-
-        Kopf (1.45) can hang in its own end: when a watch breaks while a request of another is under way, the callback
-        that should cancel that request fails on an assertion, and nobody waits for less. A second one does no harm:
-        what it tells is compared by version.
-        """
-        log.warning("the watch of our own kinds is behind on %s; opening it anew", ", ".join(self.behind[:3]))
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended already
-            self._break_kopf()
-        self._give_up_kopf("it fell behind")
+    async def _probe_forever(self) -> None:
+        while True:
+            await asyncio.sleep(AUDIT_INTERVAL)
+            await self.engine.context.clusters.probe()
 
     # -- what it says of itself -------------------------------------------------------------------------------------
 
@@ -374,18 +337,13 @@ class Operator:
         self.metrics.leader = lambda: self.leading
         self.metrics.watch_ages = self.cluster.ages
         self.metrics.events_dropped = lambda: dict(self.events.dropped)
-        self.metrics.resources = self._count_resources
-
-    def _count_resources(self) -> dict[tuple[str, bool], int]:
-        out: dict[tuple[str, bool], int] = {}
-        for key in self.engine.store.keys(None):
-            body = self.engine.store.body(key) or {}
-            ready = any(
-                entry.get("type") == ConditionType.READY and entry.get("status") == "True"
-                for entry in (body.get("status") or {}).get("conditions") or ()
-            )
-            out[key.kind, ready] = out.get((key.kind, ready), 0) + 1
-        return out
+        self.metrics.resources = partial(storemetrics.resources, self.engine.store)
+        self.metrics.hosts = self.engine.context.hosts.readings
+        self.metrics.backups = partial(storemetrics.backups, self.engine.store)
+        mirrors = self.engine.context.gitops.mirrors
+        self.metrics.repositories = lambda: (len(mirrors), mirrors.failing)
+        self.metrics.deliveries = lambda: self.engine.context.gitops.hooks.count
+        self.metrics.backup_repositories = partial(storemetrics.repositories, self.engine.store)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from homeport.api import labels
-from homeport.cli import kinds, standing
+from homeport.cli import kinds, output, standing
 from homeport.cli.cluster import listed
 from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.protocol import Api
 from homeport.drivers.kubernetes.types import GVK, Manifest
+from homeport.engine.catalogitems import names_item
 from homeport.plan import health, names
 from homeport.plan.types import ObjectId
 
@@ -78,22 +79,38 @@ class Forest:
     async def project(self, body: Manifest) -> Branch:
         """A Project: its environments, its applications, and what it made itself."""
         namespace = body["metadata"]["namespace"]
-        out = _of(body)
-        (environments, _), (applications, _) = await asyncio.gather(
-            listed(self.client, kinds.find("environment"), namespace),
-            listed(self.client, kinds.find("application"), namespace),
-        )
+        out = branch_of(body)
+        wanted = ("gitsource", "environment", "catalogitem", "application", "backuprepository", "backup")
+        listings = await asyncio.gather(*(listed(self.client, kinds.find(kind), namespace) for kind in wanted))
+        sources, environments, items, applications, repositories, backups = (found for found, _ in listings)
         remote = _remote(environments)
+        out.children += [
+            branch_of(item, str((item.get("status") or {}).get("lastAppliedRevision") or "")) for item in sources
+        ]
         out.children += await asyncio.gather(*(self.environment(item) for item in environments))
+        out.children += [_item(item) for item in items]
         out.children += await asyncio.gather(*(self.application(item, remote) for item in applications))
+        out.children += [
+            branch_of(item, str((item.get("status") or {}).get("location") or "")) for item in repositories
+        ]
+        out.children += [_backup(item) for item in backups]
         out.children += await self._inventory(body, {})
         return out
 
     async def environment(self, body: Manifest) -> Branch:
         """An Environment and what it made."""
-        out = _of(body, str((body.get("status") or {}).get("namespace") or ""))
+        out = branch_of(body, str((body.get("status") or {}).get("namespace") or ""))
         out.children = await self._inventory(body, _remote([body]))
         out.place = str((body.get("status") or {}).get("namespace") or "")
+        return out
+
+    async def item(self, body: Manifest) -> Branch:
+        """A CatalogItem, and the Applications beside it that name it."""
+        out = _item(body)
+        applications, _ = await listed(self.client, kinds.find("application"), body["metadata"]["namespace"])
+        for app in applications:
+            if names_item(app, body["metadata"]["name"]):
+                out.children.append(branch_of(app, str((app.get("spec") or {}).get("version") or "")))
         return out
 
     async def application(self, body: Manifest, remote: Mapping[str, str] | None = None) -> Branch:
@@ -102,7 +119,7 @@ class Forest:
         if remote is None:
             items, _ = await listed(self.client, kinds.find("environment"), metadata["namespace"])
             remote = _remote(items)
-        out = _of(body, str((body.get("spec") or {}).get("version") or ""))
+        out = branch_of(body, str((body.get("spec") or {}).get("version") or ""))
         states = {entry["name"]: entry for entry in status.get("environments") or ()}
         found: dict[tuple[str, str], list[Branch]] = {}
         for branch, environment, component in await self._entries(body, remote):
@@ -110,6 +127,63 @@ class Forest:
         for name in dict.fromkeys([*states, *(environment for environment, _ in found)]):
             parts = {component: made for (environment, component), made in found.items() if environment == name}
             out.children.append(_place(name, states.get(name) or {}, parts))
+        return out
+
+    async def backup(self, body: Manifest) -> Branch:
+        """A Backup: its repository, its runs and its restores, the newest first."""
+        metadata = body["metadata"]
+        out = _backup(body)
+        for kind in ("backuprun", "restore"):
+            items, _ = await listed(self.client, kinds.find(kind), metadata["namespace"])
+            mine = [item for item in items if _backup_of(item) == metadata["name"]]
+            mine.sort(key=lambda item: str(item["metadata"].get("creationTimestamp")), reverse=True)
+            out.children += await asyncio.gather(*(self.run(item) for item in mine))
+        return out
+
+    async def run(self, body: Manifest) -> Branch:
+        """A BackupRun, a Restore or a BackupRepository: what is made for it while it is at work."""
+        status = body.get("status") or {}
+        out = branch_of(body, str(status.get("phase") or status.get("location") or ""))
+        out.children = await self._inventory(body, {})
+        return out
+
+    def alone(self, body: Manifest) -> Branch:
+        """An ImageUpdate or a Notification: nothing is made for it in the cluster."""
+        return branch_of(body, str(((body.get("spec") or {}).get("sourceRef") or {}).get("name") or ""))
+
+    async def made(self, body: Manifest) -> Branch:
+        """A BackupRepository, a Backup, a run or a restore: the objects that were made for it."""
+        status = body.get("status") or {}
+        out = branch_of(body, str(status.get("phase") or status.get("location") or status.get("method") or ""))
+        environments, _ = await listed(self.client, kinds.find("environment"), body["metadata"]["namespace"])
+        out.children = await self._inventory(body, _remote(environments))
+        return out
+
+    def container(self, body: Manifest) -> Branch:
+        """An LXCContainer: its volumes."""
+        status = body.get("status") or {}
+        out = branch_of(body, _whereabouts(body))
+        out.children = [
+            Branch("Volume", mount["name"], "", "Suspended" if mount.get("retained") else "Healthy", "", mount["id"])
+            for mount in status.get("mounts") or ()
+        ]
+        return out
+
+    def host(self, body: Manifest) -> Branch:
+        """A ProxmoxHost: its nodes, and the storages that each has."""
+        status = body.get("status") or {}
+        out = branch_of(body, " ".join(filter(None, (status.get("clusterName"), status.get("version")))))
+        for node in status.get("nodes") or ():
+            online = node.get("status") == "online"
+            facts = f"{node['cpus']} CPUs, {node['memory']}" if node.get("cpus") and node.get("memory") else ""
+            branch = Branch("Node", node["name"], "", "Healthy" if online else "Degraded", "", facts)
+            branch.message = "" if online else "offline"
+            branch.children = [
+                Branch("Storage", storage["name"], "", "Healthy", "", ", ".join(storage.get("content") or ()))
+                for storage in status.get("storages") or ()
+                if node["name"] in (storage.get("nodes") or ())
+            ]
+            out.children.append(branch)
         return out
 
     async def _inventory(self, body: Manifest, remote: Mapping[str, str]) -> list[Branch]:
@@ -190,14 +264,25 @@ def _remote(environments: Iterable[Manifest]) -> dict[str, str]:
     out = {}
     for body in environments:
         spec = body.get("spec") or {}
-        if spec.get("runtime") == "Proxmox":
-            out[body["metadata"]["name"]] = "on Proxmox"
-        elif (spec.get("kubernetes") or {}).get("kubeconfigSecretRef"):
+        if (spec.get("kubernetes") or {}).get("kubeconfigSecretRef"):
             out[body["metadata"]["name"]] = "in another cluster"
     return out
 
 
-def _of(body: Manifest, note: str = "") -> Branch:
+def _item(body: Manifest) -> Branch:
+    return branch_of(body, ", ".join((body.get("status") or {}).get("versions") or ()))
+
+
+def _backup(body: Manifest) -> Branch:
+    last = ((body.get("status") or {}).get("lastSuccess") or {}).get("time")
+    return branch_of(body, f"last {output.age(last)} ago" if last else "")
+
+
+def _backup_of(body: Manifest) -> str:
+    return str((body["spec"].get("backupRef") or {}).get("name") or "")
+
+
+def branch_of(body: Manifest, note: str = "") -> Branch:
     """A resource of ours by itself."""
     row = standing.of(body)
     message = "" if row.is_ready and row.health in ("Healthy", "") else row.message
@@ -235,9 +320,18 @@ def _live(live: Manifest, now: datetime) -> Branch:
         return out
     verdict = health.verdict(live)
     out.health, out.message = str(verdict.health), verdict.message
-    if verdict.desired:
+    if live["kind"] == "LXCContainer":
+        out.note = _whereabouts(live)
+    elif verdict.desired:
         out.note = f"{verdict.ready}/{verdict.desired}"
     return out
+
+
+def _whereabouts(container: Manifest) -> str:
+    """An LXCContainer's VMID, node and address, and whether it is stopped."""
+    status = container.get("status") or {}
+    stopped = "stopped" if (container.get("spec") or {}).get("state") == "Stopped" else ""
+    return " ".join(filter(None, (str(status.get("vmid") or ""), status.get("node"), status.get("address"), stopped)))
 
 
 def pod(live: Manifest, now: datetime) -> tuple[str, str, str]:

@@ -58,6 +58,21 @@ def kinds_and_names(ctx: click.Context, parameter: click.Parameter, incomplete: 
     return kinds(incomplete)
 
 
+def applications(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The applications of the namespace."""
+    return _matching((name for _, name in _names(ctx, "application", _namespace(ctx, "application"))), incomplete)
+
+
+def sources(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The GitSources of the namespace."""
+    return _matching((name for _, name in _names(ctx, "gitsource", _namespace(ctx, "gitsource"))), incomplete)
+
+
+def backups(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The Backups of the namespace."""
+    return _matching((name for _, name in _names(ctx, "backup", _namespace(ctx, "backup"))), incomplete)
+
+
 def kind_slash_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """``KIND/`` and then ``KIND/NAME``."""
     if "/" in incomplete:

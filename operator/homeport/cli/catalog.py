@@ -11,7 +11,8 @@ import click
 
 from homeport.cli import output
 from homeport.cli.errors import Failure
-from homeport.cli.options import DEBUG, with_options
+from homeport.cli.importing.command import import_
+from homeport.cli.options import DEBUG, KUBE, NAMESPACE, Options, pass_options, with_options
 from homeport.cli.options import output as output_option
 
 if TYPE_CHECKING:
@@ -38,10 +39,51 @@ def catalog() -> None:
     """Look through the catalog, use its items, and import others."""
 
 
-def _items(more: Iterable[str]) -> Items:
+catalog.add_command(import_)
+IN_CLUSTER = (
+    click.option("--cluster", is_flag=True, help="With the CatalogItems of the cluster: the project's, everybody's."),
+    NAMESPACE,
+    *KUBE,
+)
+
+
+def _items(more: Iterable[str], options: Options | None = None, namespace: str | None = None) -> Items:
+    """The items of folders; with ``options`` those of a cluster too, a project's own over everybody's over folders'."""
+    from homeport.cli.cluster import run
     from homeport.drivers.catalog import folders, load
 
-    return load([*folders(), *(Path(folder) for folder in more)])
+    items = load([*folders(), *(Path(folder) for folder in more)])
+    if options is None:
+        return items
+    return run(of_cluster(items, options, namespace))
+
+
+async def of_cluster(items: Items, options: Options, namespace: str | None) -> Items:
+    """``items`` with the CatalogItems of a cluster: everybody's, and over them a project's own."""
+    from homeport.api.resource import InvalidSpec, parse
+    from homeport.cli import kinds
+    from homeport.cli.cluster import connected, listed
+    from homeport.engine.catalogitems import SYSTEM
+    from homeport.plan import items as kept
+    from homeport.plan.catalog import Items
+
+    entries, broken = dict(items.entries), dict(items.broken)
+    async with connected(options) as connection:
+        for home in dict.fromkeys((SYSTEM, namespace or connection.namespace)):
+            for body in (await listed(connection.client, kinds.find("catalogitem"), home))[0]:
+                name, shown = body["metadata"]["name"], f"CatalogItem {home}/{body['metadata']['name']}"
+                entries.pop(name, None)
+                broken.pop(name, None)
+                try:
+                    resource = parse(body)
+                    if resource.spec.git is None:
+                        entries[name] = kept.from_spec(name, resource.spec, shown)
+                    else:
+                        versions = ", ".join(resource.status.get("versions") or ()) or "none read yet"
+                        broken[name] = f"{shown} is in Git, where only the operator reads it; its versions: {versions}"
+                except InvalidSpec as error:
+                    broken[name] = f"{shown}: {error}"
+    return Items(entries, broken)
 
 
 def _matching(
@@ -94,10 +136,20 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 @catalog.command("list")
-@with_options(*FILTERS, FOLDERS, output_option("text", "json"), DEBUG)
-def list_(category: str | None, tags: tuple[str, ...], runtime: str | None, more: tuple[str, ...], output: str) -> int:
+@with_options(*FILTERS, FOLDERS, *IN_CLUSTER, output_option("text", "json"), DEBUG)
+@pass_options
+def list_(
+    options: Options,
+    category: str | None,
+    tags: tuple[str, ...],
+    runtime: str | None,
+    more: tuple[str, ...],
+    cluster: bool,
+    namespace: str | None,
+    output: str,
+) -> int:
     """List the items."""
-    items = _items(more)
+    items = _items(more, options if cluster else None, namespace)
     found = _matching(items, (), category, tags, runtime)
     if not found and category is not None:
         there = ", ".join(sorted({entry.item.category for entry in items.entries.values()}))
@@ -108,17 +160,21 @@ def list_(category: str | None, tags: tuple[str, ...], runtime: str | None, more
 
 @catalog.command()
 @click.argument("words", nargs=-1, required=True)
-@with_options(*FILTERS, FOLDERS, output_option("text", "json"), DEBUG)
+@with_options(*FILTERS, FOLDERS, *IN_CLUSTER, output_option("text", "json"), DEBUG)
+@pass_options
 def search(
+    options: Options,
     words: tuple[str, ...],
     category: str | None,
     tags: tuple[str, ...],
     runtime: str | None,
     more: tuple[str, ...],
+    cluster: bool,
+    namespace: str | None,
     output: str,
 ) -> int:
     """Search names, titles, tags, categories and descriptions; every word must be in one of them."""
-    items = _items(more)
+    items = _items(more, options if cluster else None, namespace)
     found = _matching(items, words, category, tags, runtime)
     if not found and output == "text":
         raise Failure(f"nothing in the catalog has {' '.join(words)!r}", "`homeport catalog list` shows all")
@@ -134,17 +190,18 @@ def _entry(items: Items, name: str) -> Entry:
         return entry
     if name in items.broken:
         raise Failure(f"the catalog's item {name} can't be used: {items.broken[name]}")
-    near = difflib.get_close_matches(name, items.entries, 1)
+    near = difflib.get_close_matches(name, [*items.entries, *items.broken], 1)
     hint = f"did you mean {near[0]}?" if near else "`homeport catalog list` shows all"
     raise Failure(f"the catalog has no item {name!r}", hint)
 
 
 @catalog.command()
 @click.argument("name")
-@with_options(FOLDERS, output_option("text", "json"), DEBUG)
-def show(name: str, more: tuple[str, ...], output: str) -> int:
+@with_options(FOLDERS, *IN_CLUSTER, output_option("text", "json"), DEBUG)
+@pass_options
+def show(options: Options, name: str, more: tuple[str, ...], cluster: bool, namespace: str | None, output: str) -> int:
     """Show one item: versions, values, ports, backup."""
-    entry = _entry(_items(more), name)
+    entry = _entry(_items(more, options if cluster else None, namespace), name)
     if output == "json":
         from homeport.cli.output import print_json
 
@@ -205,15 +262,17 @@ def _values(schema: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Ma
     click.option(
         "--application", metavar="NAME", default=None, help="The Application's name; default: the component's."
     ),
-    click.option("-n", "--namespace", metavar="NAME", default=None, help="The project."),
     click.option("--version", metavar="VERSION", default=None, help="The item's version; default: its newest."),
     click.option("--set", "sets", metavar="VALUE=…", multiple=True, help="A value, such as storage=10Gi or a.b=3."),
     click.option("--expand", is_flag=True, help="Write the item's components out, instead of its name."),
     FOLDERS,
+    *IN_CLUSTER,
     output_option("yaml", "json"),
     DEBUG,
 )
+@pass_options
 def add(
+    options: Options,
     name: str,
     component: str | None,
     application: str | None,
@@ -222,12 +281,13 @@ def add(
     sets: tuple[str, ...],
     expand: bool,
     more: tuple[str, ...],
+    cluster: bool,
     output: str,
 ) -> int:
     """Print an Application with this item, checked, for `kubectl apply -f -`."""
     from homeport.cli.output import print_json, print_yaml
 
-    items = _items(more)
+    items = _items(more, options if cluster else None, namespace)
     entry = _entry(items, name)
     part: dict[str, Any] = {"name": component or name, "catalog": {"name": name}}
     if version is not None:
@@ -239,6 +299,20 @@ def add(
     if entry.item.pod_security != "restricted":
         click.echo(f"note: {name} needs an environment with podSecurity: {entry.item.pod_security}", err=True)
     (print_json if output == "json" else print_yaml)(body)
+    return 0
+
+
+@catalog.command()
+@click.argument("item", metavar="ITEM|DIR")
+@with_options(NAMESPACE, FOLDERS, output_option("yaml", "json"), DEBUG)
+def manifest(item: str, namespace: str | None, more: tuple[str, ...], output: str) -> int:
+    """Print an item as a CatalogItem, for `kubectl apply -f -` or Git. DIR is an item's folder."""
+    from homeport.cli.output import print_json, print_yaml
+    from homeport.drivers.catalog import load_entry
+    from homeport.plan import items
+
+    entry = load_entry(Path(item).resolve()) if (Path(item) / items.ITEM).is_file() else _entry(_items(more), item)
+    (print_json if output == "json" else print_yaml)(items.manifest(entry, namespace or ""))
     return 0
 
 
@@ -273,77 +347,3 @@ def _application(items: Items, metadata: Mapping[str, str], part: dict[str, Any]
         made = render.components_of(app.spec, "", expansion)
         spec["components"] = [c.model_dump(by_alias=True, exclude_unset=True, mode="json") for c in made]
     return body
-
-
-@catalog.command("import")
-@click.argument("paths", nargs=-1, required=True, type=click.Path())
-@with_options(
-    click.option(
-        "--output", "folder", metavar="DIR", default=None, help="Where to write the items; default: only report."
-    ),
-    click.option("--var", "variables", metavar="NAME=VALUE", multiple=True, help="A variable of the Compose file."),
-    click.option("--format", "how", type=click.Choice(("text", "json")), default="text", help="The report's format."),
-    DEBUG,
-)
-def import_(paths: tuple[str, ...], folder: str | None, variables: tuple[str, ...], how: str) -> int:
-    """Import Compose files and catalog entries that hold them.
-
-    PATH is a file, or a folder with entries (*.json) or Compose files. Says of every field what it became, if that is
-    not the same, and what could not be carried over. Exit code 1 when something could not be imported at all.
-    """
-    from homeport.cli.importing import source
-    from homeport.cli.importing.item import Imported, imported, write
-    from homeport.drivers.catalog import Renderer
-
-    given = dict(text.partition("=")[::2] for text in variables)
-    renderer = Renderer()
-    done: list[Imported] = []
-    refused: list[tuple[str, str]] = []
-    for path in [file for each in paths for file in source.find(Path(each))]:
-        try:
-            made = imported(path, given, renderer)
-            if folder is not None:
-                _write(Path(folder) / made.name, made.files, write)
-            done.append(made)
-        except Failure as error:
-            refused.append((str(path), f"{error}{'; ' if error.hint else ''}{error.hint}"))
-    renderer.close()
-    if how == "json":
-        output.print_json(
-            {
-                "imported": [_report(made) for made in done],
-                "refused": [{"file": file, "message": message} for file, message in refused],
-            }
-        )
-    else:
-        _say(done, refused, folder)
-    return 1 if refused else 0
-
-
-def _write(folder: Path, files: Mapping[str, str], write: Any) -> None:
-    if folder.exists():
-        raise Failure(f"{folder} exists already, and nothing is overwritten", "name another folder with --output")
-    write(folder, files)
-
-
-def _report(made: Any) -> dict[str, Any]:
-    notes = [{"service": n.service, "field": n.field, "text": n.text, "carriedOver": not n.dropped} for n in made.notes]
-    return {
-        "name": made.name,
-        "file": str(made.source),
-        "podSecurity": made.pod_security,
-        "components": list(made.components),
-        "notes": notes,
-    }
-
-
-def _say(done: list[Any], refused: list[tuple[str, str]], folder: str | None) -> None:
-    for made in done:
-        where = f" -> {Path(folder) / made.name}" if folder is not None else ""
-        click.echo(f"{made.name}: {len(made.components)} components, podSecurity {made.pod_security}{where}")
-        for note in made.notes:
-            click.echo(f"  {note.shown}")
-    for _, message in refused:
-        click.echo(f"refused: {message}", err=True)
-    total = sum(len(made.components) for made in done)
-    click.echo(f"{len(done)} imported ({total} components), {len(refused)} refused")

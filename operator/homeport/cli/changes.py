@@ -128,7 +128,7 @@ def render_changes(changes: Sequence[Change], console: Console, *, full: bool = 
         console.print(_line(change), soft_wrap=True)
         if change.verb in (Verb.UPDATE, Verb.REPLACE):
             for field in field_changes(change):
-                for line in _field_lines(field):
+                for line in field_lines(field):
                     console.print(line, soft_wrap=True)
         elif change.verb is Verb.CREATE and full and change.child is not None:
             for text in output.yaml_text(dict(hidden(change.child.manifest))).splitlines():
@@ -156,7 +156,8 @@ def _line(change: Change) -> Text:
     return line
 
 
-def _field_lines(field: FieldChange) -> list[Text]:
+def field_lines(field: FieldChange) -> list[Text]:
+    """One field as lines: both values on one where they are short, a diff where they aren't."""
     head = Text(f"      {field.path}: ", "cyan")
     mark = Text("  forces replacement", "bold magenta") if field.forces else Text()
     if _short(field.live) and _short(field.desired):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
 from homeport.api import labels
 from homeport.api.resource import InvalidSpec, Resource, parse
-from homeport.cli.documents import Document, Problem
+from homeport.cli.documents import Document, Problem, cluster_scoped
 from homeport.engine.catalog import Catalog
-from homeport.plan import render
+from homeport.engine.catalogitems import CatalogItems
+from homeport.engine.store import Store
+from homeport.outcome import Ok, Stalled
+from homeport.plan import environment_place, render
+from homeport.plan.backup import maintenance
+from homeport.plan.backup import steps as backup_steps
+from homeport.plan.proxmox_app import checks as proxmox_checks
 
 NAMESPACE_LIMIT = 63
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")
@@ -47,6 +53,8 @@ def is_ours(document: Document) -> bool:
 def check(documents: Sequence[Document], *, strict: bool = False) -> Checked:
     """Check every document, then all together. ``strict`` refuses what isn't Homeport's."""
     out = Checked()
+    there = catalog()
+    there.cluster = CatalogItems(_items(documents), there.renderer)
     parsed: list[tuple[Document, Resource[Any]]] = []
     for document in documents:
         absent = [name for name in ("apiVersion", "kind") if not document.body.get(name)]
@@ -62,7 +70,7 @@ def check(documents: Sequence[Document], *, strict: bool = False) -> Checked:
         else:
             out.ours.append(document)
             out.problems += _top(document)
-            wrong, resource = _one(document)
+            wrong, resource = _one(document, there)
             out.problems += wrong
             if resource is not None:
                 parsed.append((document, resource))
@@ -86,6 +94,17 @@ def _top(document: Document) -> Iterable[Problem]:
     yield from _metadata(document)
 
 
+def _namespace(document: Document) -> Iterable[Problem]:
+    written = document.metadata.get("namespace")
+    if cluster_scoped(document.body):
+        if written:
+            text = f"is not for a {document.body['kind']}, which belongs to the whole cluster; leave it out"
+            yield document.problem(text, "metadata.namespace")
+    elif not written:
+        text = "is not written: kubectl would take the current namespace; write the project's name"
+        yield document.problem(text, "metadata.namespace", "warning")
+
+
 def _metadata(document: Document) -> Iterable[Problem]:
     metadata = document.metadata
     for name in metadata:
@@ -97,9 +116,7 @@ def _metadata(document: Document) -> Iterable[Problem]:
             yield document.problem("must be text; put it in quotes", f"metadata.{name}")
     if not metadata.get("name"):
         yield document.problem("is required", "metadata.name")
-    if not metadata.get("namespace"):
-        text = "is not written: kubectl would take the current namespace; write the project's name"
-        yield document.problem(text, "metadata.namespace", "warning")
+    yield from _namespace(document)
     for name in ("labels", "annotations"):
         values = metadata.get(name)
         if isinstance(values, Mapping):
@@ -110,8 +127,18 @@ def _metadata(document: Document) -> Iterable[Problem]:
             yield document.problem("must be a mapping of keys to text", f"metadata.{name}")
 
 
-def _one(document: Document) -> tuple[list[Problem], Resource[Any] | None]:
-    """What the models, and for applications the renderer, say of one document."""
+def _items(documents: Iterable[Document]) -> Store:
+    """The CatalogItems among the documents: applications beside them may name them."""
+    store = Store()
+    for document in documents:
+        name, namespace = document.metadata.get("name"), document.metadata.get("namespace") or ""
+        if document.body.get("kind") == "CatalogItem" and isinstance(name, str) and isinstance(namespace, str):
+            store.put({**document.body, "metadata": {"name": name, "namespace": namespace, "resourceVersion": "1"}})
+    return store
+
+
+def _one(document: Document, there: Catalog) -> tuple[list[Problem], Resource[Any] | None]:
+    """What the models, for applications the renderer, and for items their own templates say of one document."""
     # What is around the spec has been judged already, and may be anything.
     names = {key: value for key in ("name", "namespace") if isinstance(value := document.metadata.get(key), str)}
     body: dict[str, Any] = {"metadata": names}
@@ -120,17 +147,38 @@ def _one(document: Document) -> tuple[list[Problem], Resource[Any] | None]:
         resource = parse(body)
     except InvalidSpec as error:
         return [_sentence(document, text) for text in _without_echoes(error.problems)], None
+    if resource.kind == "CatalogItem" and resource.spec.git is None and there.cluster is not None:
+        outcome = there.cluster.written_out(resource).outcome
+        return ([] if isinstance(outcome, Ok) else [_sentence(document, outcome.message)]), resource
+    if (wrong := _schedules(resource)) is not None:
+        return [_sentence(document, wrong.message)], resource
     if resource.kind != "Application":
         return [], resource
     try:
-        render.check(resource.spec, _catalog().expansion_now(resource.spec))
+        expansion = there.expansion_now(resource.spec, resource.namespace)
+        unknown = there.unknown(resource.spec, resource.namespace) if expansion is not None else []
+        if expansion is not None and (unknown or expansion.waits):
+            # A CatalogItem of the cluster may have it.
+            told = [_sentence(document, text) for text in (*unknown, *expansion.waits)]
+            return [replace(problem, severity="warning") for problem in told], resource
+        render.check(resource.spec, expansion)
     except InvalidSpec as error:
         return [_sentence(document, text) for text in error.problems], resource
     return [], resource
 
 
+def _schedules(resource: Resource[Any]) -> Stalled | None:
+    """A day that there isn't, or a time zone: what no pattern can tell."""
+    found: object = None
+    if resource.kind == "Backup":
+        found = backup_steps.timetable(resource.spec)
+    elif resource.kind == "BackupRepository":
+        found = maintenance.timetable(resource.spec)
+    return found if isinstance(found, Stalled) else None
+
+
 @cache
-def _catalog() -> Catalog:
+def catalog() -> Catalog:
     """The catalog, loaded when the first application names an item."""
     return Catalog()
 
@@ -173,6 +221,10 @@ def _together(parsed: Sequence[Pair]) -> Iterable[Problem]:
     for document, resource in parsed:
         if resource.kind == "Application":
             yield from _application(document, resource, environments)
+            yield from _on_proxmox(document, resource, environments)
+    backups = {(r.kind, r.namespace, r.name) for _, r in parsed if r.kind in ("Backup", "BackupRepository")}
+    for document, resource in parsed:
+        yield from _backup(document, resource, backups | {("Application", *found) for found in applications})
     for document, resource in projects:
         if any(namespace == resource.namespace for namespace, _ in applications):
             yield from _milestones(document, resource, applications)
@@ -207,10 +259,10 @@ def namespace_of(resource: Resource[Any]) -> str:
 
 def _environment(document: Document, resource: Resource[Any], known: Known) -> Iterable[Problem]:
     namespace = namespace_of(resource)
-    if resource.spec.runtime == "Kubernetes" and resource.namespace and len(namespace) > NAMESPACE_LIMIT:
+    if resource.namespace and len(namespace) > NAMESPACE_LIMIT:
         text = (
             f"makes the namespace {namespace} of {len(namespace)} characters, and {NAMESPACE_LIMIT} are allowed; "
-            "write a shorter name, or spec.kubernetes.namespace"
+            f"write a shorter name{', or spec.kubernetes.namespace' if resource.spec.proxmox is None else ''}"
         )
         yield document.problem(text, "metadata.name")
     promotion = resource.spec.promotion
@@ -227,6 +279,36 @@ def _application(document: Document, resource: Resource[Any], known: Known) -> I
         elif found[1].spec.template:
             text = f"Environment {entry.name} is a template for previews: nothing runs in it itself"
             yield document.problem(text, path, "warning")
+
+
+def _on_proxmox(document: Document, resource: Resource[Any], known: Known) -> Iterable[Problem]:
+    """What the application asks and can't have in those of its environments that are on Proxmox VE."""
+    here = {name: env for (namespace, name), (_, env) in known.items() if namespace == resource.namespace}
+    every = [name for name, env in here.items() if not env.spec.template and env.spec.tier != "Preview"]
+    for name in render.target_environments(resource.spec, every):
+        if name not in here or here[name].spec.proxmox is None:
+            continue
+        try:
+            expansion = catalog().expansion_now(resource.spec, resource.namespace)
+            parts = render.components_of(resource.spec, name, expansion)
+        except InvalidSpec:
+            continue  # said of the document itself
+        place, runtimes = environment_place.place_of(here[name], False), render.runtimes_of(expansion)
+        yield from (_sentence(document, text) for text in proxmox_checks.problems(resource, parts, place, runtimes))
+
+
+def _backup(document: Document, resource: Resource[Any], known: set[tuple[str, str, str]]) -> Iterable[Problem]:
+    """What a Backup, a run or a restore names and isn't in the files."""
+    named: list[tuple[str, str, str]] = []
+    if resource.kind == "Backup":
+        named.append(("BackupRepository", resource.spec.repository_ref.name, "spec.repositoryRef"))
+        if resource.spec.source.application is not None:
+            named.append(("Application", resource.spec.source.application, "spec.source.application"))
+    elif resource.kind in ("BackupRun", "Restore") and resource.spec.backup_ref is not None:
+        named.append(("Backup", resource.spec.backup_ref.name, "spec.backupRef"))
+    for kind, name, path in named:
+        if (kind, resource.namespace, name) not in known:
+            yield document.problem(_elsewhere(kind, name), path, "warning")
 
 
 def _milestones(document: Document, resource: Resource[Any], known: set[tuple[str, str]]) -> Iterable[Problem]:

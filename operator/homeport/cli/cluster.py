@@ -48,17 +48,29 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def listed(client: Api, kind: KindName, namespace: str | None) -> tuple[list[Manifest], str]:
     """All resources of one kind, sorted, and the version to watch from. Raises Failure when there is no such kind."""
     try:
-        items, version = await client.list(kind.gvk, namespace)
+        items, version = await client.list(kind.gvk, namespace if kind.gvk.namespaced else None)
     except errors.NotFound:
         raise missing(kind) from None
     items.sort(key=lambda item: (item["metadata"].get("namespace") or "", item["metadata"]["name"]))
     return items, version
 
 
+async def seen(client: Api, kind: KindName, namespace: str | None) -> tuple[list[Manifest], str] | None:
+    """As ``listed``; None for a cluster-scoped kind that the user may not see: it is an administrator's."""
+    try:
+        return await listed(client, kind, namespace)
+    except errors.Forbidden:
+        if kind.gvk.namespaced:
+            raise
+        return None
+
+
 async def everything(client: Api, kinds: Sequence[KindName], namespace: str | None) -> list[Manifest]:
-    """All resources of several kinds, sorted by kind, namespace and name."""
-    found = await asyncio.gather(*(listed(client, kind, namespace) for kind in kinds))
-    return [item for items, _ in found for item in items]
+    """All resources of several kinds, sorted by kind, namespace and name; what the user may not see is left out."""
+    if len(kinds) == 1:
+        return (await listed(client, kinds[0], namespace))[0]
+    found = await asyncio.gather(*(seen(client, kind, namespace) for kind in kinds))
+    return [item for listing in found if listing is not None for item in listing[0]]
 
 
 async def one(client: Api, kind: KindName, namespace: str, name: str) -> Manifest:
@@ -77,11 +89,11 @@ async def _absent(client: Api, kind: KindName, namespace: str, name: str) -> Fai
         return missing(kind)
     except errors.ApiError:
         items = []
-    message = f"there is no {kind.kind} {name} in namespace {namespace}"
+    message = f"there is no {kind.kind} {name}" + (f" in namespace {namespace}" if kind.gvk.namespaced else "")
     elsewhere = sorted(i["metadata"]["namespace"] for i in items if i["metadata"]["name"] == name)
     if elsewhere:
         return Failure(message, f"there is one in {', '.join(elsewhere[:5])}: add -n {elsewhere[0]}")
-    here = sorted(i["metadata"]["name"] for i in items if i["metadata"]["namespace"] == namespace)
+    here = sorted(i["metadata"]["name"] for i in items if i["metadata"].get("namespace") in (namespace, None))
     return Failure(message, f"there are: {', '.join(here[:10])}" if here else "")
 
 

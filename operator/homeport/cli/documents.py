@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from homeport.cli.errors import Failure
 from homeport.drivers.kubernetes import types
+from homeport.plan.gitops import reader
+from homeport.plan.gitops.places import Place, child, line_of, locate
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
@@ -108,18 +110,8 @@ def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
 
 
 Loader.yaml_implicit_resolvers = _resolvers()
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int",
-    re.compile(r"^[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]+)$"),
-    list("-+0123456789"),
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(([0-9][0-9_]*)?[.][0-9]+([eE][-+]?[0-9]+)?|[0-9][0-9_]*[.]?([eE][-+]?[0-9]+)|[0-9][0-9_]*[.])$"
-    ),
-    list("-+0123456789."),
-)
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", reader.INT, list("-+0123456789"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", reader.FLOAT, list("-+0123456789."))
 
 
 def _float(loader: Loader, node: ScalarNode) -> float:
@@ -127,11 +119,6 @@ def _float(loader: Loader, node: ScalarNode) -> float:
 
 
 Loader.add_constructor("tag:yaml.org,2002:float", _float)
-
-
-def line_of(node: Node) -> int:
-    """The line on which ``node`` begins."""
-    return int(node.start_mark.line) + 1
 
 
 def read(sources: Iterable[str]) -> tuple[list[Document], list[Problem]]:
@@ -203,7 +190,7 @@ def parse(text: str, name: str) -> tuple[list[Document], list[Problem]]:
         problems.append(Problem(name, 1, f"this isn't YAML: {' '.join(str(error).split())}"))
     except RecursionError:
         problems.append(Problem(name, 1, "this is nested too deeply"))
-    except ValueError as error:
+    except (ValueError, LookupError) as error:  # of numbers and truth values that a tag says they are
         problems.append(Problem(name, 1, f"this isn't YAML: {error}"))
     return documents, problems
 
@@ -222,89 +209,17 @@ def _items(document: Document) -> list[Document]:
     ]
 
 
-# --- from a field's path to its line --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Place:
-    """A field in a file: its line, its path as far as it is written, and what came after the path."""
-
-    line: int
-    path: str
-    rest: str
-
-
-def child(node: Node, key: str) -> Node | None:
-    """The value of ``key`` in a mapping."""
-    found: list[Node] = []
-    if isinstance(node, MappingNode):
-        found = [value for name, value in node.value if isinstance(name, ScalarNode) and name.value == key]
-    return found[0] if found else None
-
-
-def locate(node: Node, text: str) -> Place:
-    """Where the field is that ``text`` begins with, such as ``spec.components[web].ports: a sentence``.
-
-    Keys may hold dots and colons, so the text is read along the file: the longest key that is there wins. A field that
-    isn't there is at the line of what it is missing from.
-    """
-    line, rest = line_of(node), text
-    while rest:
-        step = _into_mapping(node, rest) if isinstance(node, MappingNode) else _into_list(node, rest)
-        if step is None:
-            break
-        node, line, rest = step
-    return Place(line, text[: len(text) - len(rest)].removeprefix("."), rest)
-
-
-Step = tuple[Node, int, str]
-
-
-def _into_mapping(node: MappingNode, rest: str) -> Step | None:
-    best: Step | None = None
-    for key, value in node.value:
-        if not isinstance(key, ScalarNode):
-            continue
-        for spelled in (key.value, f".{key.value}", f"[{key.value}]"):
-            after = rest[len(spelled) :]
-            fits = rest.startswith(spelled) and (not after or after[0] in ".[:")
-            if fits and (best is None or len(after) < len(best[2])):
-                best = value, line_of(key), after
-    return best
-
-
-_INDEX = re.compile(r"^\[([^\]]*)\]")
-
-
-def _into_list(node: Node, rest: str) -> Step | None:
-    match = _INDEX.match(rest)
-    if match is None or not isinstance(node, SequenceNode):
-        return None
-    token, after = match.group(1), rest[match.end() :]
-    for item in node.value:
-        if _names(item, token):
-            return item, line_of(item), after
-    if token.isdecimal() and int(token) < len(node.value):
-        item = node.value[int(token)]
-        return item, line_of(item), after
-    return None
-
-
-def _names(item: Node, token: str) -> bool:
-    name = child(item, "name")
-    return isinstance(name, ScalarNode) and name.value == token
-
-
 def bodies(documents: Sequence[Document], namespace: str) -> list[dict[str, Any]]:
     """The manifests, in ``namespace`` where they name none."""
     out = []
     for document in documents:
         metadata = {"namespace": namespace, **document.metadata}
-        out.append({**document.body, "metadata": metadata} if not _cluster_scoped(document.body) else document.body)
+        out.append({**document.body, "metadata": metadata} if not cluster_scoped(document.body) else document.body)
     return out
 
 
-def _cluster_scoped(body: Mapping[str, Any]) -> bool:
+def cluster_scoped(body: Mapping[str, Any]) -> bool:
+    """Whether it belongs to no namespace; what isn't known belongs to one."""
     try:
         return not types.gvk_of(body).namespaced
     except KeyError:

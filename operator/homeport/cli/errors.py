@@ -25,15 +25,21 @@ def describe(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Failure):
         return str(error), error.hint
     from homeport.api.resource import InvalidSpec
+    from homeport.drivers.catalog import WorkerLost
     from homeport.drivers.kubernetes.config import KubeconfigError
     from homeport.drivers.kubernetes.errors import ApiError
+    from homeport.release.repository import BadRepository
 
+    if isinstance(error, BadRepository):
+        return str(error), error.hint
     if isinstance(error, KubeconfigError):
         return str(error), "name one with --kubeconfig or KUBECONFIG, or start a local cluster with `homeport up`"
     if isinstance(error, ApiError):
         return _refused(error)
     if isinstance(error, InvalidSpec):
         return str(error), ""
+    if isinstance(error, WorkerLost):
+        return str(error), "try again in a moment; if it stays so, look for loops in the item's templates"
     if isinstance(error, TimeoutError):
         return f"the cluster took too long: {error or 'no answer in time'}", "try again in a moment"
     if isinstance(error, OSError) and error.filename is not None:

@@ -39,7 +39,7 @@ def get(
     output: str,
     no_headers: bool,
 ) -> int:
-    """List projects, environments and applications.
+    """List projects, environments, applications and Proxmox hosts.
 
     KIND is a kind, its plural or short name (hpapp, app), several with commas, or all; without NAME all of them.
     """
@@ -71,7 +71,9 @@ async def _fetch(
             return [await one(connection.client, wanted[0], here, name) for name in names]
         items = await everything(connection.client, wanted, here)
         if not items:
-            click.echo(f"nothing of Homeport's is in namespace {here}; -A looks everywhere", err=True)
+            scoped = any(kind.gvk.namespaced for kind in wanted)
+            where = f"in namespace {here}; -A looks everywhere" if scoped else "in this cluster"
+            click.echo(f"nothing of Homeport's is {where}", err=True)
         return items
 
 
@@ -112,7 +114,7 @@ def _table(
     rows: list[list[str | Text]] = []
     for item in items:
         metadata = item["metadata"]
-        row: list[str | Text] = [metadata["namespace"]] if everywhere else []
+        row: list[str | Text] = [metadata.get("namespace") or ""] if everywhere else []
         row.append(f"{kind.gvk.kind.lower()}/{metadata['name']}" if prefixed else metadata["name"])
         for column in columns:
             value = json_path(item, column.path)

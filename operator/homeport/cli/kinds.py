@@ -20,6 +20,8 @@ class KindName:
 
     gvk: GVK
     short: str
+    other: tuple[str, ...] = ()
+    """What people call it, too."""
 
     @property
     def kind(self) -> str:
@@ -30,13 +32,23 @@ class KindName:
     def names(self) -> tuple[str, ...]:
         """Everything that a person may write for it, the usual one first."""
         singular, plural = self.gvk.kind.lower(), self.gvk.plural
-        return (singular, plural, self.short, self.short.removeprefix("hp"), f"{plural}.{self.gvk.group}")
+        return (singular, plural, self.short, self.short.removeprefix("hp"), f"{plural}.{self.gvk.group}", *self.other)
 
 
 ALL: tuple[KindName, ...] = (
     KindName(types.PROJECT, "hpproj"),
     KindName(types.ENVIRONMENT, "hpenv"),
     KindName(types.APPLICATION, "hpapp"),
+    KindName(types.PROXMOX_HOST, "hppve"),
+    KindName(types.LXC_CONTAINER, "hplxc"),
+    KindName(types.CATALOG_ITEM, "hpcat"),
+    KindName(types.BACKUP_REPOSITORY, "hprepo"),
+    KindName(types.BACKUP, "hpbk"),
+    KindName(types.BACKUP_RUN, "hprun"),
+    KindName(types.RESTORE, "hprs"),
+    KindName(types.GIT_SOURCE, "hpgit", ("source", "sources")),
+    KindName(types.IMAGE_UPDATE, "hpimg"),
+    KindName(types.NOTIFICATION, "hpnotify"),
 )
 """From owner to owned."""
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import re
+from ipaddress import ip_network
 from typing import Any
 
 import click
 
 from homeport.cli.options import DEBUG, Options, pass_options, with_options
+from homeport.settings import Settings
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"([0-9]+(?:[.][0-9]+)?)(ms|s|m|h|d)")
 _LABEL = r"[A-Za-z0-9./_-]+"
+_LABEL_VALUE = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 _REQUIREMENT = re.compile(rf"^(!?{_LABEL}|{_LABEL}\s*(==|=|!=)\s*[A-Za-z0-9._-]*|{_LABEL}\s+(in|notin)\s+\([^()]*\))$")
 
 
@@ -37,10 +40,51 @@ class Listen(click.ParamType):  # type: ignore[type-arg]  # generic since click 
     name = "host:port"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The value as it is."""
+        """The value as it is; nothing where that means not to listen."""
+        if value == "" and param is not None and param.default == "":
+            return ""
         host, colon, port = str(value).rpartition(":")
         if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
             self.fail(f"{value!r} is not HOST:PORT; write one such as 0.0.0.0:8080 or [::]:8080", param, ctx)
+        return str(value)
+
+
+class AgentUrl(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """An https address without a path."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value as it is."""
+        if value and not re.fullmatch(r"https://[^/@?#\s]+/?", str(value)):
+            self.fail(f"{value!r} isn't an address; write one such as https://10.20.0.2:8443", param, ctx)
+        return str(value)
+
+
+class Network(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """A network, as CIDR."""
+
+    name = "network"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value as it is."""
+        try:
+            return str(ip_network(str(value)))
+        except ValueError:
+            self.fail(f"{value!r} is not a network; write one such as 127.0.0.0/8 or fd00::/8", param, ctx)
+
+
+class LabelValue(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """What a label may hold."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value as it is."""
+        if value and not _LABEL_VALUE.match(str(value)):
+            self.fail(
+                f"{value!r} can't be a label's value; write at most 63 letters, digits, '-', '_' and '.'", param, ctx
+            )
         return str(value)
 
 
@@ -141,6 +185,80 @@ class Selector(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         envvar="HOMEPORT_IDENTITY",
         help="This replica's name in the Lease. Default: made of the host's name and the process.",
     ),
+    click.option(
+        "--control-plane",
+        metavar="ID",
+        type=LabelValue(),
+        default="",
+        envvar="HOMEPORT_CONTROL_PLANE",
+        help="What marks its objects in other clusters. Default: the UID of this cluster's namespace kube-system; name "
+        "the former one when a new cluster takes over.",
+    ),
+    click.option(
+        "--agent-url",
+        metavar="URL",
+        type=AgentUrl(),
+        default="",
+        envvar="HOMEPORT_AGENT_URL",
+        help="Where LXC containers reach this operator, such as https://10.20.0.2:8443. Without it containers can't be "
+        "delivered to by an agent.",
+    ),
+    click.option(
+        "--agent-listen",
+        metavar="HOST:PORT",
+        type=Listen(),
+        default="0.0.0.0:8443",
+        envvar="HOMEPORT_AGENT_LISTEN",
+        help="Where containers' agents are listened to, with --agent-url.",
+    ),
+    click.option(
+        "--webhook-listen",
+        metavar="HOST:PORT",
+        type=Listen(),
+        default="",
+        envvar="HOMEPORT_WEBHOOK_LISTEN",
+        help="Where forges' webhooks are listened to, such as 0.0.0.0:8082. Default: nowhere; sources are polled.",
+    ),
+    click.option(
+        "--data-dir",
+        metavar="DIR",
+        type=click.Path(file_okay=False, writable=True),
+        default="",
+        envvar="HOMEPORT_DATA_DIR",
+        help="Where mirrors of Git repositories are kept, best on a volume. Default: a temporary folder.",
+    ),
+    click.option(
+        "--init-dir",
+        metavar="DIR",
+        default="",
+        envvar="HOMEPORT_INIT_DIR",
+        help="Where homeport-init-amd64 and homeport-init-arm64 are, which go into containers' images. Default: the "
+        "package's own folder.",
+    ),
+    click.option(
+        "--registry-mirror",
+        metavar="REGISTRY=URL",
+        multiple=True,
+        envvar="HOMEPORT_REGISTRY_MIRROR",
+        help="A URL that is asked for containers' images instead of a registry, such as docker.io=https://mirror.lan; "
+        "*=URL for every registry. It gets no credentials.",
+    ),
+    click.option(
+        "--notify-allow",
+        metavar="NETWORK",
+        type=Network(),
+        multiple=True,
+        envvar="HOMEPORT_NOTIFY_ALLOW",
+        help="A network that Notifications may send to although it is this machine, the link or a cloud's metadata, "
+        "such as 127.0.0.0/8; may be given several times.",
+    ),
+    click.option(
+        "--runner-image",
+        metavar="IMAGE",
+        default="",
+        envvar="HOMEPORT_RUNNER_IMAGE",
+        help="The image of the backup runner (operator/runner). Without it nothing is backed up on Kubernetes.",
+    ),
     DEBUG,
 )
 @pass_options
@@ -152,8 +270,11 @@ def operator(options: Options, /, **given: Any) -> int:
     """
     # Not an import statement: main is above this package, and wires it up.
     main: Any = importlib.import_module("homeport.main")
+    for mirror in given["registry_mirror"]:
+        if not re.fullmatch(r"[^=]+=https?://[^/]+", mirror):
+            raise click.BadParameter(f"{mirror!r}: write REGISTRY=URL, such as docker.io=https://mirror.lan")
     given["resync_seconds"] = given.pop("resync")
     given["kubeconfig"] = given["kubeconfig"] or options.kubeconfig
     given["context"] = given["context"] or options.context
-    answer: int = main.run(main.Settings(**given))
+    answer: int = main.run(Settings(**given))
     return answer

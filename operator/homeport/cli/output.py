@@ -17,6 +17,9 @@ from rich.text import Text
 WIDE = 100_000
 """Columns of what isn't a terminal: whoever reads it there wants whole lines."""
 
+LINE_ENDS = frozenset("\x85\u2028\u2029")
+"""What YAML takes for the end of a line, and JSON for a character like any other."""
+
 ROOM = 36
 """Columns that a message should have at least on a terminal."""
 
@@ -123,7 +126,9 @@ def yaml_text(value: Any) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+        # Some readers take these for ends of lines, and drop them.
+        style = '"' if set(data) & LINE_ENDS else "|" if "\n" in data else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, text)
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -38,13 +38,13 @@ def plan(options: Options, *, sources: tuple[str, ...], namespace: str | None, f
 
     Exit code 0: nothing to do; 2: there are changes; 1: an error, or something that would be stuck.
     """
-    documents = _readable(sources)
+    documents = readable(sources)
     found = run(_preview(options, documents, namespace))
     return _show(found, output, full)
 
 
-def _readable(sources: tuple[str, ...]) -> list[Document]:
-    """The documents, if all of them could be applied."""
+def readable(sources: tuple[str, ...]) -> list[Document]:
+    """The documents, if all of them could be applied. Raises Failure, when what is wrong has been shown."""
     from homeport.cli.checks import check
     from homeport.cli.validate import show_problems
 

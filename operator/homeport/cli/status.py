@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from homeport.cli import kinds, lease, output, standing
-from homeport.cli.cluster import Connection, connected, everything, listed, run
+from homeport.cli.cluster import Connection, connected, everything, listed, run, seen
 from homeport.cli.errors import describe
 from homeport.cli.kinds import KindName
 from homeport.cli.options import (
@@ -179,12 +179,13 @@ async def _once(options: Options, view: View) -> bool:
 
 async def _watch(options: Options, view: View) -> None:
     async with connected(options) as connection:
-        first = await asyncio.gather(*(listed(connection.client, kind, view.namespace) for kind in kinds.ALL))
+        found = await asyncio.gather(*(seen(connection.client, kind, view.namespace) for kind in kinds.ALL))
+        first = [(kind, *listing) for kind, listing in zip(kinds.ALL, found, strict=True) if listing is not None]
         changed = asyncio.Event()
-        for items, _ in first:
+        for _, items, _ in first:
             view.found |= {row.key: row for row in map(standing.of, items)}
         async with asyncio.TaskGroup() as tasks:
-            for kind, (_, version) in zip(kinds.ALL, first, strict=True):
+            for kind, _, version in first:
                 tasks.create_task(_follow(connection, kind, version, view, changed))
             tasks.create_task(_follow_lease(connection, view))
             await _show(view, changed)

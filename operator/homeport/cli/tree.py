@@ -6,7 +6,7 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
-from homeport.cli import candidates, kinds, output
+from homeport.cli import candidates, kinds, output, sourcetree
 from homeport.cli.branches import Branch, Forest
 from homeport.cli.cluster import connected, one, run
 from homeport.cli.errors import Failure
@@ -29,9 +29,9 @@ MARKS = {"Healthy": "✔", "Progressing": "…", "Degraded": "✖", "Suspended":
 def tree(options: Options, words: tuple[str, ...], namespace: str | None, depth: int | None, output: str) -> int:
     """Show what belongs to an object, down to its Pods.
 
-    A Project's environments and applications; an Application's components in each environment with the objects that
-    were made for them; the ReplicaSets, Jobs and Pods that came of these. Each with its health, and the reason of what
-    isn't healthy in its own words. KIND NAME is understood, too.
+    A Project's environments, applications and backups; a Backup's runs and restores; an Application's components in
+    each environment with the objects that were made for them; the ReplicaSets, Jobs and Pods that came of these. Each
+    with its health, and the reason of what isn't healthy in its own words. KIND NAME is understood, too.
     """
     kind, names = kinds.split(words)
     if kind is None or len(names) != 1:
@@ -54,6 +54,22 @@ async def _grow(options: Options, kind: kinds.KindName, name: str, namespace: st
             return await forest.project(body)
         if kind.kind == "Environment":
             return await forest.environment(body)
+        if kind.kind == "ProxmoxHost":
+            return forest.host(body)
+        if kind.kind == "LXCContainer":
+            return forest.container(body)
+        if kind.kind == "CatalogItem":
+            return await forest.item(body)
+        if kind.kind == "GitSource":
+            return await sourcetree.grow(forest, body)
+        if kind.kind in ("ImageUpdate", "Notification"):
+            return forest.alone(body)
+        if kind.kind in ("BackupRepository", "Backup", "BackupRun", "Restore"):
+            return await forest.made(body)
+        if kind.kind == "Backup":
+            return await forest.backup(body)
+        if kind.kind in ("BackupRepository", "BackupRun", "Restore"):
+            return await forest.run(body)
         return await forest.application(body)
 
 

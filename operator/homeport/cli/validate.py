@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.console import Console
 from rich.text import Text
 
 from homeport.cli import output
+from homeport.cli.built import from_build, has_sources
 from homeport.cli.checks import Checked, check
 from homeport.cli.documents import Problem, read
 from homeport.cli.options import DEBUG, FILES, with_options
@@ -26,9 +29,17 @@ def validate(sources: tuple[str, ...], strict: bool, output: str) -> int:
     """Check files without a cluster.
 
     Says of every field that Homeport would refuse where it is and what to write instead. Objects of other kinds are
-    named and left alone. Exit code 0 when there are no errors, 1 otherwise.
+    named and left alone. A folder with kustomizations, charts or templates is built first, as a GitSource would. Exit
+    code 0 when there are no errors, 1 otherwise.
     """
-    documents, unreadable = read(sources)
+    plain, documents = [], []
+    for source in dict.fromkeys(sources):
+        if source != "-" and has_sources(Path(source)):
+            documents += from_build(Path(source))
+        else:
+            plain.append(source)
+    read_plain, unreadable = read(plain)
+    documents += read_plain
     checked = check(documents, strict=strict)
     checked.problems[:0] = unreadable
     if not checked.ours and not checked.errors:

@@ -2,8 +2,9 @@
 
 What is kept: resourceVersion, uid, generation, finalizers with deletionTimestamp, the garbage collection of
 owner references, selectors, watches with their order, 404 for a missing namespace, 409 for stale
-preconditions and for taken names, and server-side apply by the rule that matters most: what a manager leaves out of
-its next apply, and no other manager has applied, goes. What isn't: schemas, defaults, admission, RBAC.
+preconditions and for taken names, definitions that make kinds served, impersonation with a rule of the test's own,
+and server-side apply by the rule that matters most: what a manager leaves out of its next apply, and no other manager
+has applied, goes. What isn't: schemas, defaults, admission, RBAC.
 
 Its contract is tested against the real API server (tests/integration/test_kubernetes_driver.py);
 unlike it, ``create`` keeps a status, so that a test makes a Deployment that is ready in one line.
@@ -12,18 +13,19 @@ unlike it, ``create`` keeps a status, so that a test makes a Deployment that is 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import datetime
 import itertools
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jsonpatch
 import orjson
 
-from homeport.drivers.kubernetes import errors, merge, types
-from homeport.drivers.kubernetes.protocol import PatchKind, Propagation
+from homeport.drivers.kubernetes import errors, merge, remote, types
+from homeport.drivers.kubernetes.protocol import Api, PatchKind, Propagation
 from homeport.drivers.kubernetes.types import GVK, Manifest, Manifests
 
 Key = tuple[GVK, str, str]
@@ -37,6 +39,9 @@ class Call(NamedTuple):
     namespace: str
     name: str
     body: Any = None
+    user: str = ""
+    """Whom it was made as; empty for the client's own identity."""
+    dry: bool = False
 
 
 Fault = Exception | Callable[[Call], None]
@@ -58,17 +63,23 @@ class MemoryClient:
         self.calls: list[Call] = []
         self._objects: dict[Key, Manifest] = {}
         self._applied: dict[Key, merge.Owners] = {}
+        self.logs: dict[tuple[str, str, str], str] = {}
+        """By namespace, Pod and container."""
+        self.runs: Callable[[Sequence[str]], remote.Done] = lambda command: remote.Done(0, "", "")
+        """What comes of a command in a container."""
         self._version = 100
         self._uids = itertools.count(1)
         self._history: list[tuple[int, str, GVK, Manifest, Manifest | None]] = []
         self._compacted = 0
         self._changed = asyncio.Event()
         self._faults: list[tuple[Callable[[Call], bool], Fault, list[int]]] = []
-        self._served: dict[str, set[str]] = {}
+        self._served: dict[str, dict[str, GVK]] = {}
+        self.allows: Callable[[Call], bool] = lambda call: True
+        """Whether a call that is made as somebody else is let through."""
         self._namespaces = namespaces
         self._drop = 0
         for gvk in types.KINDS:
-            self._served.setdefault(gvk.api_version, set()).add(gvk.plural)
+            self.serve(gvk)
 
     # -- for tests ------------------------------------------------------------------------------------------------
 
@@ -82,12 +93,15 @@ class MemoryClient:
     @property
     def writes(self) -> list[Call]:
         """The calls that change something."""
-        return [call for call in self.calls if call.verb in WRITES]
+        return [call for call in self.calls if call.verb in WRITES and not call.dry]
 
     def serve(self, gvk: GVK, served: bool = True) -> None:
         """Have ``discover`` know a kind, or not."""
-        plurals = self._served.setdefault(gvk.api_version, set())
-        (plurals.add if served else plurals.discard)(gvk.plural)
+        kinds = self._served.setdefault(gvk.api_version, {})
+        if served:
+            kinds[gvk.plural] = gvk
+        else:
+            kinds.pop(gvk.plural, None)
 
     def objects(self, gvk: GVK | None = None) -> Manifests:
         """Copies of everything that is there."""
@@ -172,9 +186,35 @@ class MemoryClient:
                     yield told, _answer(after, metadata_only)
             await self._changed.wait()
 
+    async def log(self, ns: str, pod: str, container: str, *, lines: int, limit: int = 1 << 20) -> str:
+        """The last lines of what a test has put into ``logs``."""
+        await self._asked(Call("log", types.POD, ns, pod, container))
+        found = self.logs.get((ns, pod, container))
+        if found is None:
+            raise errors.NotFound(404, "NotFound", f'pods "{pod}" not found')
+        return "\n".join(found.splitlines()[-lines:])[-limit:]
+
+    async def exec(self, ns: str, pod: str, container: str, command: Sequence[str], seconds: float) -> remote.Done:
+        """What a test says of the command: ``runs``."""
+        await self._asked(Call("exec", types.POD, ns, pod, list(command)))
+        return self.runs(command)
+
     async def discover(self, api_version: str) -> set[str]:
         """The plurals that an API version serves; empty when it isn't there."""
         return set(self._served.get(api_version, ()))
+
+    async def kinds(self, api_version: str) -> tuple[GVK, ...]:
+        """The kinds that an API version serves."""
+        return tuple(self._served.get(api_version, {}).values())
+
+    async def apis(self) -> tuple[str, ...]:
+        """All that is served: API versions, and kinds in them."""
+        kinds = {f"{version}/{gvk.kind}" for version, found in self._served.items() for gvk in found.values()}
+        return tuple(sorted({*self._served, *kinds}))
+
+    def impersonate(self, user: str, groups: Sequence[str] = ()) -> Api:
+        """The same, as somebody else: ``allows`` says what ``user`` may do."""
+        return cast("Api", _AsUser(self, user))
 
     async def version(self) -> Manifest:
         """A version that says what this is."""
@@ -200,7 +240,8 @@ class MemoryClient:
     ) -> Manifest:
         """Server-side apply, approximately: see the module."""
         wanted = _plain(orjson.loads(body) if isinstance(body, bytes) else body)
-        await self._asked(Call("apply", gvk, ns or "", name, wanted))
+        await self._asked(Call("apply", gvk, ns or "", name, wanted, dry=dry_run))
+        self._needs_kind(gvk)
         key = _key(gvk, ns, name)
         old = self._objects.get(key)
         _precondition(gvk, name, old, wanted["metadata"])
@@ -230,7 +271,8 @@ class MemoryClient:
         wanted = _plain(body)
         metadata = wanted["metadata"]
         name = metadata.get("name") or f"{metadata['generateName']}{self._version:05x}"
-        await self._asked(Call("create", gvk, ns or "", name, wanted))
+        await self._asked(Call("create", gvk, ns or "", name, wanted, dry=dry_run))
+        self._needs_kind(gvk)
         key = _key(gvk, ns, name)
         if key in self._objects:
             raise errors.AlreadyExists(409, "AlreadyExists", f'{gvk.plural} "{name}" already exists')
@@ -248,6 +290,7 @@ class MemoryClient:
         *,
         kind: PatchKind = "merge",
         subresource: str | None = None,
+        manager: str = "homeport",
     ) -> Manifest:
         """A JSON merge patch or a JSON patch; on a subresource, of that part only."""
         await self._asked(Call("patch", gvk, ns or "", name, _plain(body)))
@@ -297,7 +340,10 @@ class MemoryClient:
     # -- underneath -----------------------------------------------------------------------------------------------
 
     async def _asked(self, call: Call) -> None:
+        call = call._replace(user=_USER.get())
         self.calls.append(call)
+        if call.user and not self.allows(call):
+            raise _forbidden(call)
         # A real call always lets others run; a fake that doesn't would hide their interleavings.
         await asyncio.sleep(0)
         for entry in list(self._faults):
@@ -316,6 +362,22 @@ class MemoryClient:
         if gvk.namespaced:
             metadata["namespace"] = ns or ""
         return {"apiVersion": gvk.api_version, "kind": gvk.kind, "metadata": metadata}
+
+    def _needs_kind(self, gvk: GVK) -> None:
+        if gvk.plural not in self._served.get(gvk.api_version, {}):
+            raise errors.NotFound(404, "NotFound", "the server could not find the requested resource")
+
+    def _defined(self, definition: Manifest, served: bool) -> None:
+        """What a CustomResourceDefinition makes the server serve, as soon as it is there."""
+        spec, names = definition.get("spec") or {}, (definition.get("spec") or {}).get("names") or {}
+        if "kind" not in names or "plural" not in names:
+            return
+        for version in spec.get("versions") or ():
+            namespaced = spec.get("scope") != "Cluster"
+            self.serve(GVK(spec["group"], version["name"], names["kind"], names["plural"], namespaced), served)
+        if served and names:
+            established = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
+            definition["status"] = {"conditions": [established]}
 
     def _needs_namespace(self, gvk: GVK, ns: str | None) -> None:
         if self._namespaces and gvk.namespaced and (types.NAMESPACE, "", ns or "") not in self._objects:
@@ -337,9 +399,13 @@ class MemoryClient:
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             self._objects.pop(key, None)
             self._applied.pop(key, None)
+            if key[0] == types.CUSTOM_RESOURCE_DEFINITION:
+                self._defined(new, False)
             self._tell("DELETED", key, new, old)
             self._collect(key, metadata["uid"])
         else:
+            if key[0] == types.CUSTOM_RESOURCE_DEFINITION:
+                self._defined(new, True)
             self._objects[key] = new
             self._tell("ADDED" if old is None else "MODIFIED", key, new, old)
         return new
@@ -361,6 +427,40 @@ class MemoryClient:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+_USER: contextvars.ContextVar[str] = contextvars.ContextVar("memory user", default="")
+
+
+class _AsUser:
+    """A view of the server whose calls are made as somebody else."""
+
+    def __init__(self, client: MemoryClient, user: str) -> None:
+        self._client = client
+        self._user = user
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            token = _USER.set(self._user)
+            try:
+                return await method(*args, **kwargs)
+            finally:
+                _USER.reset(token)
+
+        return called
+
+
+def _forbidden(call: Call) -> errors.Forbidden:
+    verb = {"apply": "patch"}.get(call.verb, call.verb)
+    what = f"{call.gvk.plural}.{call.gvk.group}" if call.gvk.group else call.gvk.plural
+    where = f' in the namespace "{call.namespace}"' if call.namespace else " at the cluster scope"
+    text = (
+        f'{what} "{call.name}" is forbidden: User "{call.user}" cannot {verb} resource "{call.gvk.plural}" '
+        f'in API group "{call.gvk.group}"{where}'
+    )
+    return errors.Forbidden(403, "Forbidden", text)
 
 
 _APPLIED_METADATA = ("labels", "annotations", "finalizers", "ownerReferences")

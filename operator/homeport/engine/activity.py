@@ -21,8 +21,8 @@ def entry(before: Body | None, after: Body | None, deleted_at: str) -> dict[str,
     ``deleted_at``: the time to note for an object that is gone, RFC 3339.
     """
     body = after or before
-    if body is None:
-        return None
+    if body is None or labels.BACKUP in (body["metadata"].get("labels") or {}):
+        return None  # what a schedule makes and cleans up tells of no people, and would soon be all that is told
     what = f"{body['kind']}/{body['metadata']['name']}"
     asked = body["metadata"].get("deletionTimestamp")
     if after is None or asked:

@@ -22,6 +22,7 @@ from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.engine.clusters import Clusters
 from homeport.outcome import Outcome, Stalled, Transient, Wait
+from homeport.plan import names
 from homeport.plan.diff import stamped
 from homeport.plan.types import Change, Child, Manifest, Verb
 from homeport.plan.world import ChildKey
@@ -72,6 +73,8 @@ async def _step(owner: OwnerKey, change: Change, clusters: Clusters, result: App
     if change.verb is Verb.DELETE:
         await delete(change, cluster)
         result.removed.add(key)
+    elif change.verb is Verb.KEEP:
+        await _stop(change, cluster)
     elif change.verb is Verb.CREATE:
         await _create(change, cluster, home)
         result.written.add(key)
@@ -95,7 +98,20 @@ async def delete(change: Change, cluster: Cluster, propagation: Any = "Backgroun
     await cluster.client.delete(
         gvk, metadata.get("namespace"), metadata["name"], uid=metadata["uid"], propagation=propagation
     )
-    cluster.expects_gone(metadata["uid"])
+    if gvk is not types.LXC_CONTAINER:
+        # That one goes when its container on the host has gone, or is kept there: until then it is still to be seen.
+        cluster.expects_gone(metadata["uid"])
+
+
+async def _stop(change: Change, cluster: Cluster) -> None:
+    """A container that outlives what runs in it is stopped, as a claim stays without its Pods."""
+    live = change.live or {}
+    if change.id.kind != types.LXC_CONTAINER.kind or live["metadata"].get("deletionTimestamp"):
+        return
+    retained = (live["metadata"].get("annotations") or {}).get(labels.DELETION_POLICY) == "Retain"
+    if retained and (live.get("spec") or {}).get("state") != "Stopped":
+        body = {"metadata": {"uid": live["metadata"]["uid"]}, "spec": {"state": "Stopped"}}
+        await cluster.client.patch(types.LXC_CONTAINER, change.id.namespace, change.id.name, body)
 
 
 async def retain(live: Mapping[ChildKey, Mapping[str, Any]], clusters: Clusters) -> None:
@@ -168,7 +184,7 @@ async def _update(owner: OwnerKey, change: Change, cluster: Cluster, home: Clust
             if live is None:
                 await _create(change, cluster, home)
                 return
-            holder = labels.owner_of(live)
+            holder = labels.owner_of(live, cluster.plane)
             if holder != owner:
                 raise NameTaken(f"{change.id.shown} now belongs to {holder or 'somebody else'}") from None
         else:
@@ -199,14 +215,29 @@ async def _body(child: Child, live: Mapping[str, Any] | None, home: Cluster) -> 
     """
     manifest, _ = stamped(marked(child))
     if child.generate is not None:
-        return {**manifest, "data": generated(child.generate, live)}
+        return {**manifest, "data": generated(child, live)}
     if child.copy_of is not None:
         namespace, name = child.copy_of
         source = await home.client.get(types.SECRET, namespace, name)
         if source is None:
             raise errors.NotFound(404, "NotFound", f"Secret {name} doesn't exist in namespace {namespace}")
         return {**manifest, "data": source.get("data") or {}, "type": source.get("type") or "Opaque"}
+    if child.gathered or child.given:
+        return {**manifest, "data": await _gathered(child, home)}
     return dict(manifest)
+
+
+async def _gathered(child: Child, home: Cluster) -> dict[str, str]:
+    """The keys of other Secrets, and what is given beside them. Values in base64."""
+    out = {key: base64.b64encode(content).decode() for key, content in child.given.items()}
+    for key, (namespace, name, theirs) in child.gathered.items():
+        source = await home.client.get(types.SECRET, namespace, name)
+        found = ((source or {}).get("data") or {}).get(theirs)
+        if not found:
+            what = f"Secret {name} has no key {theirs}" if source is not None else f"Secret {name} doesn't exist"
+            raise errors.NotFound(404, "NotFound", f"{what} in namespace {namespace}")
+        out[key] = found
+    return out
 
 
 def marked(child: Child) -> Manifest:
@@ -223,10 +254,19 @@ def marked(child: Child) -> Manifest:
     return {**child.manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def generated(wanted: Mapping[str, int], live: Mapping[str, Any] | None) -> dict[str, str]:
-    """The data of a Secret that is made once: what is there stays, what is missing is made. Values in base64."""
+def generated(child: Child, live: Mapping[str, Any] | None) -> dict[str, str]:
+    """The data of a Secret that is made once: what is there stays, what is missing is made, and what its template says
+    is filled in with it. Values in base64."""
     known = (live or {}).get("data") or {}
-    return {key: known.get(key) or _random(length) for key, length in sorted(wanted.items())}
+    made = {key: known.get(key) or _random(length) for key, length in sorted((child.generate or {}).items())}
+    plain = {key: base64.b64decode(value).decode(errors="replace") for key, value in made.items()}
+    filled = {key: filled_in(text, plain) for key, text in sorted(child.template.items())}
+    return made | {key: base64.b64encode(text.encode()).decode() for key, text in filled.items()}
+
+
+def filled_in(text: str, values: Mapping[str, str]) -> str:
+    """``text`` with each ``$(KEY)`` replaced by its value; what isn't there stays as it is."""
+    return names.REFERENCE.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def _random(length: int) -> str:
@@ -251,6 +291,11 @@ def explain(error: errors.ApiError, change: Change) -> Outcome:
             return Transient(Reason.PROGRESSING_WITH_RETRY, f"{what}{error}")
         case errors.Forbidden() if "being terminated" in str(error):
             return Wait(Reason.DEPENDENCY_NOT_READY, f"{what}its namespace is being deleted", 2.0)
+        case errors.Forbidden() if "status unknown for quota" in str(error):
+            # Of a kind that the cluster has only just learned Kubernetes counts nothing before its next full look at
+            # quotas, five minutes away at most: pkg/controller/resourcequota, ReplenishmentResyncPeriod.
+            text = f"{what}Kubernetes hasn't counted yet what the quota bounds ({error})"
+            return Wait(Reason.PROGRESSING, text, 5.0)
         case errors.Forbidden() if "exceeded quota" in str(error):
             return Stalled(Reason.APPLY_FAILED, f"{what}{error}; raise the environment's quota or ask for less")
         case errors.Forbidden() | errors.Unauthorized():

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 HOME = ""
 PATIENCE = 20.0
 """Seconds that another cluster may take to be listed."""
+PROBE_PATIENCE = 10.0
+"""Seconds that another cluster may take to give a sign of life."""
+SILENCES = 2
+"""So many probes in a row without a sign of life make a cluster unreachable: a short break isn't worth a word."""
 
 OnEvent = Callable[[GVK, str, Mapping[str, Any] | None, Mapping[str, Any] | None], None]
 
@@ -41,6 +45,8 @@ class _Link:
     version: str
     identity: str | None = None
     problem: Outcome | None = None
+    silences: int = 0
+    """Probes in a row that went without an answer."""
     task: asyncio.Task[None] | None = None
     waiting: set[OwnerKey] = field(default_factory=set)
 
@@ -48,8 +54,10 @@ class _Link:
 class Clusters:
     """All clusters by identity. ``on_event`` hears of every change in the others, ``wake`` of who may go on."""
 
-    def __init__(self, home: Cluster, on_event: OnEvent, wake: Callable[[OwnerKey], None]) -> None:
+    def __init__(self, home: Cluster, on_event: OnEvent, wake: Callable[[OwnerKey], None], plane: str = "") -> None:
         self.home = home
+        self.plane = plane
+        """What this control plane is called in other clusters; empty for the UID of this cluster's kube-system."""
         self._on_event = on_event
         self._wake = wake
         self._links: dict[str, _Link] = {}
@@ -72,6 +80,11 @@ class Clusters:
         if found is None:
             raise errors.ServerUnavailable(0, "NotConnected", f"the cluster {identity} isn't connected")
         return found
+
+    def plane_in(self, identity: str) -> str:
+        """What this control plane is called in a cluster; empty in its own, and in one that isn't connected."""
+        cluster = self.get(identity)
+        return cluster.plane if cluster is not None else ""
 
     def get(self, identity: str) -> Cluster | None:
         """A connected cluster; None when it isn't."""
@@ -120,7 +133,7 @@ class Clusters:
             if not text:
                 raise config.KubeconfigError(f"it has no key {key}; put the kubeconfig there")
             client = Client(config.from_inline(text), user_agent="homeport-operator")
-            cluster = Cluster(client, on_event=self._on_event)
+            cluster = Cluster(client, on_event=self._on_event, plane=self.installation)
             await cluster.start(PATIENCE)
             link.identity, kept = await self._adopt(namespace, cluster)
             log.info("the Secret %s leads to cluster %s", reference, link.identity or "(this one)")
@@ -150,11 +163,10 @@ class Clusters:
         rights there are not another's.
         """
         system = cluster.get(types.NAMESPACE, None, "kube-system")
-        here = self.home.get(types.NAMESPACE, None, "kube-system")
         found = str(system["metadata"]["uid"]) if system is not None else ""
         if not found:
             raise errors.ServerUnavailable(0, "NoIdentity", "it has no namespace kube-system")
-        if here is not None and here["metadata"]["uid"] == found:
+        if found == self._here():
             return HOME, False
         identity = f"{project}:{found}"
         before = self._others.get(identity)
@@ -163,6 +175,51 @@ class Clusters:
             await before.stop()
             await before.client.close()
         return identity, True
+
+    @property
+    def installation(self) -> str:
+        """What this control plane is called elsewhere. Raises ServerUnavailable before this cluster is known."""
+        return self.plane or self._here()
+
+    def _here(self) -> str:
+        """The UID of this cluster's kube-system. Raises ServerUnavailable when it isn't there."""
+        system = self.home.get(types.NAMESPACE, None, "kube-system")
+        if system is None:
+            raise errors.ServerUnavailable(0, "NoIdentity", "this cluster has no namespace kube-system")
+        return str(system["metadata"]["uid"])
+
+    async def probe(self) -> None:
+        """Ask the other clusters for a sign of life. Who uses one that gives none any more, or again, is woken.
+
+        Watches alone don't tell: a cluster that has gone without closing its connections is only silent.
+        """
+        links = [(reference, link) for reference, link in self._links.items() if link.identity]
+        await asyncio.gather(*(self._probe(reference, link) for reference, link in links))
+
+    async def _probe(self, reference: str, link: _Link) -> None:
+        cluster = self._others.get(link.identity or HOME)
+        if cluster is None or (link.problem is not None and not link.silences):
+            return
+        before = link.problem
+        name = reference.split("/")[1]
+        try:
+            async with asyncio.timeout(PROBE_PATIENCE):
+                await cluster.client.get(types.NAMESPACE, None, "kube-system", metadata_only=True)
+        except (errors.ApiError, TimeoutError) as error:
+            link.silences += 1
+            if link.silences >= SILENCES:
+                said = str(error) or f"no answer in {PROBE_PATIENCE:g} s"
+                text = f"the cluster of Secret {name}: {said}; what runs there is left as it is"
+                refused = isinstance(error, errors.Unauthorized | errors.Forbidden)
+                link.problem = (
+                    Stalled(Reason.ACCESS_DENIED, text) if refused else Transient(Reason.PROGRESSING_WITH_RETRY, text)
+                )
+        else:
+            link.silences, link.problem = 0, None
+        if link.problem != before:
+            log.warning("%s", link.problem.message if link.problem else f"the cluster of Secret {name} answers again")
+            for waiting in link.waiting:
+                self._wake(waiting)
 
     async def settle(self, seconds: float) -> None:
         """Wait until every connection that has begun has ended well or badly, for so long at most."""

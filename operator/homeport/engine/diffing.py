@@ -9,7 +9,7 @@ from homeport.api import labels
 from homeport.api.labels import OwnerKey
 from homeport.api.resource import Resource
 from homeport.drivers.kubernetes import types
-from homeport.engine.apply import marked
+from homeport.engine.apply import generated, marked
 from homeport.engine.context import Context
 from homeport.plan.diff import compare, stamped
 from homeport.plan.types import Change, Child, Verb
@@ -83,8 +83,12 @@ def _owed(child: Child, found: Live) -> tuple[str, bool]:
     """What is left to do on an object whose declared fields are as wanted, and whether somebody else undid it."""
     if labels.RETAINED in (found["metadata"].get("annotations") or {}):
         return "it was retained, and is declared again", False
-    if child.generate is not None and set(child.generate) - set(found.get("data") or {}):
-        return "a generated key is missing", True
+    if child.generate is not None:
+        data = found.get("data") or {}
+        if not all(data.get(key) for key in child.generate):
+            return "a generated key is missing", True
+        if any(data.get(key) != value for key, value in generated(child, found).items()):
+            return "a key isn't as its template says", True
     if child.scale_to is not None and int((found.get("spec") or {}).get("replicas", 1)) < child.scale_to:
         # An autoscaler never goes below its minimum: the write that was to hand the replicas over never happened.
         return "its replicas were not handed over", False

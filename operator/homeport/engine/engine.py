@@ -18,8 +18,10 @@ from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.types import GVK
 from homeport.drivers.kubernetes.watches import CHILD_KINDS, OPTIONAL_KINDS
-from homeport.engine import activity, triggers
+from homeport.engine import activity, observe, triggers
+from homeport.engine.catalogitems import SYSTEM
 from homeport.engine.context import Context, utc_now
+from homeport.engine.kinds import BY_NAME as KINDS_BY_NAME
 from homeport.engine.queue import RESYNC, USER, Queue, QueueClosed
 from homeport.engine.reconcile import reconcile
 from homeport.engine.report import kept_fields
@@ -27,10 +29,8 @@ from homeport.engine.report import write as write_status
 from homeport.engine.status import timestamp
 from homeport.engine.store import Store, key_of
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
-from homeport.plan import application as application_plan
-from homeport.plan import environment as environment_plan
+from homeport.plan import environment_place
 from homeport.plan import project as project_plan
-from homeport.plan.types import Child
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class Engine:
         resync: float = 600.0,
         selects: Callable[[Body], bool] = lambda body: True,
         shard: str | None = None,
+        control_plane: str = "",
+        system_namespace: str = SYSTEM,
         notify: Any = None,
         on_outcome: Observer = lambda kind, outcome, seconds: None,
         on_wait: Callable[[float], None] | None = None,
@@ -74,6 +76,8 @@ class Engine:
             now=now,
             drift_mended=on_drift,
             elsewhere=self.cluster_event,
+            control_plane=control_plane,
+            system_namespace=system_namespace,
         )
         self._concurrency = concurrency
         self._resync = resync
@@ -104,6 +108,8 @@ class Engine:
         triggers.resource_changed(before, after, self.context)
 
     def _note(self, key: OwnerKey, before: Body | None, after: Body | None) -> None:
+        if not key.namespace:
+            return
         found = activity.entry(before, after, timestamp(self.context.now()))
         if found is not None:
             # The newest by their time, whatever order they are told in: a restart must come to the same log.
@@ -118,7 +124,7 @@ class Engine:
 
     def lead(self) -> None:
         """Begin to work: this process is the leader now. Every key is looked at once; claims are known before."""
-        self._seed_claims()
+        observe.served(self.store, self.context.clusters, self.context.claims)
         # The oldest first: whoever asked first for a host gets it.
         for key in sorted(self.store.keys(None), key=self._created):
             self.queue.add(key, RESYNC)
@@ -129,25 +135,13 @@ class Engine:
     def _created(self, key: OwnerKey) -> str:
         return str((self.store.body(key) or {}).get("metadata", {}).get("creationTimestamp", ""))
 
-    def _seed_claims(self) -> None:
-        """Hosts that are served already stay with who serves them, whoever is looked at first."""
-        for reference, cluster in self.context.clusters.connected():
-            for ingress in cluster.children_of(types.INGRESS):
-                owner = labels.owner_of(ingress)
-                body = self.store.body(owner) if owner is not None else None
-                if owner is not None and body is not None:
-                    created = str(body["metadata"].get("creationTimestamp", ""))
-                    claimed = application_plan.claims([Child(dict(ingress), cluster=reference)])
-                    self.context.claims.register(owner, created, [*self.context.claims.of(owner), *claimed])
-
     def _orphans(self) -> set[OwnerKey]:
         """Owners of children whose resource is gone: its finalizer was taken off by force while we were away."""
         owners = set()
-        for gvk in (*CHILD_KINDS, *OPTIONAL_KINDS):
-            for child in self.cluster.children_of(gvk):
-                owner = labels.owner_of(child)
-                if owner is not None and self.store.body(owner) is None:
-                    owners.add(owner)
+        for _, cluster in self.context.clusters.connected():
+            for gvk in (*CHILD_KINDS, *OPTIONAL_KINDS):
+                children = (labels.owner_of(child, cluster.plane) for child in cluster.children_of(gvk))
+                owners |= {owner for owner in children if owner is not None and self.store.body(owner) is None}
         return owners
 
     async def connect(self, seconds: float = 20.0) -> None:
@@ -155,8 +149,27 @@ class Engine:
         for key in self.store.keys("Environment"):
             resource, error = self.store.look(key)
             if resource is not None and error is None:
-                self.context.clusters.ensure(environment_plan.cluster_of(resource), key)
-        await self.context.clusters.settle(seconds)
+                self.context.clusters.ensure(environment_place.cluster_of(resource), key)
+        await asyncio.gather(self.context.clusters.settle(seconds), self._read_first(seconds))
+
+    async def _read_first(self, seconds: float) -> None:
+        """Read items from Git, and hosts, so that a restart doesn't have anybody wait who waits for nothing."""
+        reading = []
+        for key in (*self.store.keys("CatalogItem"), *self.store.keys("ProxmoxHost")):
+            resource, error = self.store.look(key)
+            if resource is None or error is not None or resource.suspended:
+                continue
+            if key.kind == "ProxmoxHost" or resource.spec.git is not None:
+                kind = KINDS_BY_NAME[key.kind]
+                world = kind.observe(resource, self.context)
+                reading.append(asyncio.create_task(kind.prepare(resource, world, self.context), name=str(key)))
+        if reading:
+            done, late = await asyncio.wait(reading, timeout=seconds)
+            for task in late:
+                task.cancel()
+            for task in done:
+                if (failed := task.exception()) is not None:
+                    log.warning("%s can't be read yet: %s", task.get_name(), failed)
 
     def start(self) -> None:
         """Start the workers; they wait until ``lead``."""
@@ -171,6 +184,7 @@ class Engine:
         for task in workers:
             task.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+        await self.context.notices.stop()
         self.start()
 
     async def stop(self, grace: float = 8.0) -> None:
@@ -256,6 +270,8 @@ class Engine:
         """Look at every resource each ``resync`` seconds, spread over that time; drift that no event told is found."""
         while True:
             await asyncio.sleep(self._resync)
+            for _, cluster in self.context.clusters.connected():
+                cluster.look_again()
             keys = self.store.keys()
             for number, key in enumerate(keys):
                 self.queue.add(key, RESYNC, 0.5 * self._resync * number / max(len(keys), 1))
@@ -266,15 +282,19 @@ class Engine:
         for kind in KINDS:
             items, _ = await self.cluster.client.list(
                 types.by_kind(labels.API_VERSION, kind.name),
-                labels=self._shard,
+                labels=self._labels(kind.name),
                 metadata_only=True,
                 resource_version="0",
             )
             for item in items:
                 key = OwnerKey(kind.name, item["metadata"].get("namespace") or "", item["metadata"]["name"])
-                if self._selects(item) and self.store.body(key) is None:
+                if self._selects({**item, "kind": kind.name}) and self.store.body(key) is None:
                     out.append(key)
         return out
+
+    def _labels(self, kind: str) -> str | None:
+        """What is listed of a kind: CatalogItems whatever their labels, as they are watched."""
+        return None if kind == "CatalogItem" else self._shard
 
     def maybe_behind(self) -> bool:
         """Whether the last audit found something newer than what the watch had told, however briefly."""
@@ -292,13 +312,15 @@ class Engine:
         before = self.store.keys()
         for kind in KINDS:
             gvk = types.by_kind(labels.API_VERSION, kind.name)
-            items, _ = await self.cluster.client.list(gvk, labels=self._shard, metadata_only=True, resource_version="0")
+            items, _ = await self.cluster.client.list(
+                gvk, labels=self._labels(kind.name), metadata_only=True, resource_version="0"
+            )
             for item in items:
                 metadata = item["metadata"]
                 key = OwnerKey(kind.name, metadata.get("namespace") or "", metadata["name"])
                 known = self.store.body(key)
                 listed.add(key)
-                if not self._selects(item):
+                if not self._selects({**item, "kind": kind.name}):
                     continue
                 if known is None or _newer(metadata["resourceVersion"], known["metadata"]["resourceVersion"]):
                     behind[key] = self._behind.get(key, now)

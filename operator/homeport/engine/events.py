@@ -18,6 +18,7 @@ from typing import Any, Literal
 from homeport.drivers.kubernetes import errors, types
 from homeport.drivers.kubernetes.protocol import Api
 from homeport.drivers.kubernetes.types import Manifest
+from homeport.engine.bucket import Bucket
 
 log = logging.getLogger(__name__)
 
@@ -26,23 +27,6 @@ MESSAGE_LENGTH = 1024
 _NOTED = 4096
 """How many objects are remembered for deduplication and rate limits."""
 _CREDENTIALS = re.compile(r"(?i)(?<=://)[^/@\s]+(?=@)|(?<=bearer )\S+")
-
-
-class _Bucket:
-    """A token bucket: ``burst`` at once, ``rate`` a second afterwards."""
-
-    __slots__ = ("_at", "_burst", "_left", "_rate")
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._left, self._at = rate, burst, burst, now
-
-    def take(self, now: float) -> bool:
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class EventRecorder:
@@ -67,14 +51,16 @@ class EventRecorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.dropped: Counter[str] = Counter()
+        self.on_event: Callable[[Manifest], None] = lambda event: None
+        """Told of each Event that is taken, before it is written."""
         self._client = client
         self._source = {"component": component}
         self._instance = instance
         self._clock = clock
         self._queue: asyncio.Queue[tuple[str, Manifest]] = asyncio.Queue(size)
-        self._all = _Bucket(rate, burst, clock())
+        self._all = Bucket(burst=burst, rate=rate, now=clock())
         self._object_rate, self._object_burst = 1.0 / object_seconds, object_burst
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._repeat = repeat
         self._serial = time.time_ns()
@@ -98,14 +84,16 @@ class EventRecorder:
             self.dropped[refused] += 1
             return False
         _remember(self._said, (uid, reason, message), now)
-        self._queue.put_nowait(self._event(about, reason, message, type))
+        namespace, event = self._event(about, reason, message, type)
+        self._queue.put_nowait((namespace, event))
+        self.on_event(event)
         return True
 
     def _refuse(self, uid: str, reason: str, message: str, now: float) -> str | None:
         said = self._said.get((uid, reason, message))
         if said is not None and now - said < self._repeat:
             return "repeated"
-        bucket = self._buckets.get(uid) or _Bucket(self._object_rate, self._object_burst, now)
+        bucket = self._buckets.get(uid) or Bucket(burst=self._object_burst, rate=self._object_rate, now=now)
         _remember(self._buckets, uid, bucket)
         return None if bucket.take(now) and self._all.take(now) else "rate"
 

@@ -18,16 +18,17 @@ from homeport.api.resource import InvalidSpec
 from homeport.drivers.kubernetes import types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.protocol import Api
+from homeport.engine import observe
 from homeport.engine.context import Context
 from homeport.engine.reconcile import preview as plan_one
 from homeport.engine.store import Store, key_of
 from homeport.outcome import Outcome, Stalled, Wait
-from homeport.plan import environment as environment_plan
+from homeport.plan import environment_place
 from homeport.plan.types import Change, Verb
 
 Body = Mapping[str, Any]
 
-ORDER = ("Project", "Environment", "Application")
+ORDER = ("ProxmoxHost", "Project", "Environment", "CatalogItem", "Application")
 _STARTED = "9999-01-01T00:00:00Z"
 """A creation time for what doesn't exist yet: whoever exists is older, and keeps names and hosts."""
 
@@ -62,6 +63,7 @@ async def preview(client: Api, bodies: Sequence[Body], timeout: float = 60.0) ->
         ours = [b for b in bodies if b.get("apiVersion") == labels.API_VERSION and b.get("kind") in BY_NAME]
         for body in ours:
             store.put(_as_applied(body, store))
+        observe.served(store, context.clusters, context.claims)
         result = Preview()
         for body in sorted(ours, key=lambda b: ORDER.index(b["kind"])):
             await _plan(key_of(body), context, result)
@@ -113,7 +115,7 @@ def _set_up(resource: Any, context: Context) -> None:
     """Let an Environment of the files count as set up for the Applications that follow."""
     body = context.store.body(resource.key)
     assert body is not None
-    status = {**(body.get("status") or {}), "namespace": environment_plan.namespace_of(resource)}
+    status = {**(body.get("status") or {}), "namespace": environment_place.namespace_of(resource)}
     context.store.put({**body, "status": status})
 
 

@@ -14,8 +14,8 @@ from homeport.api.labels import OwnerKey
 from homeport.api.resource import Resource
 from homeport.engine import apply, diffing, farewell, kinds, report
 from homeport.engine.context import Context
-from homeport.outcome import Outcome
-from homeport.plan import policy
+from homeport.outcome import Ok, Outcome
+from homeport.plan import planes, policy
 from homeport.plan.types import Change
 from homeport.plan.world import ChildKey, Decision, Desired, Report
 
@@ -28,6 +28,8 @@ async def reconcile(key: OwnerKey, context: Context) -> Outcome:
     resource, error = context.store.look(key)
     if resource is None:
         return await farewell.absent(key, context)
+    if not context.reports(resource):
+        return await _only_read(resource, error, context)
     if resource.deleted_at is not None:
         return await farewell.deleted(resource, context)
     if error is not None:
@@ -37,20 +39,36 @@ async def reconcile(key: OwnerKey, context: Context) -> Outcome:
     await hold(resource, context)
 
     plan = await preview(resource, context)
+    noted = await plan.kind.before(resource, plan.world, plan.desired, context)
     applied = await apply.apply(resource.key, plan.decision.steps, context.clusters)
     context.drift_mended(resource.kind, applied.drift)
     result = Report(
         changes=plan.changes,
         held=plan.decision.held,
-        problems=(*plan.decision.problems, *applied.problems),
+        problems=(*plan.decision.problems, *applied.problems, *noted.problems),
         applied=frozenset(applied.written | plan.pending),
         pruning=tuple(key[1] for key in applied.removed),
     )
     fields, outcome = plan.kind.status(resource, plan.world, plan.desired, result)
+    fields |= noted.fields
     await plan.kind.after(resource, plan.world, plan.desired, outcome, context)
     seen = report.inventory(resource.key, result, (plan.world.live[key] for key in plan.spared))
     entries = report.with_unseen(seen, resource, getattr(plan.world, "missing", ()))
-    await report.write(resource, fields, outcome, context, inventory=entries)
+    if noted.inventory is not None:
+        entries = list(noted.inventory)
+    conditions = getattr(plan.world, "conditions", None)
+    await report.write(noted.seen or resource, fields, outcome, context, inventory=entries, extra=conditions)
+    return outcome
+
+
+async def _only_read(resource: Resource[Any], error: Exception | None, context: Context) -> Outcome:
+    """What another operator answers for and we use: known, and nothing is written."""
+    if error is not None or resource.deleted_at is not None or resource.suspended:
+        return Ok()
+    kind = kinds.BY_NAME[resource.kind]
+    world = await kind.prepare(resource, kind.observe(resource, context), context)
+    _, outcome = kind.status(resource, world, Desired(), Report())
+    await kind.after(resource, world, Desired(), outcome, context)
     return outcome
 
 
@@ -72,7 +90,7 @@ async def preview(resource: Resource[Any], context: Context) -> Plan:
     """Observe, desire, diff, decide. Reads only."""
     kind = kinds.BY_NAME[resource.kind]
     world = await kind.prepare(resource, kind.observe(resource, context), context)
-    desired = kind.desired(resource, world, context)
+    desired = planes.marked(kind.desired(resource, world, context), context.clusters.plane_in)
     changes, pending = await diffing.changes(resource.key, desired, world.live, context)
     left = world.live.keys() - {(child.cluster, child.id) for child in desired.children}
     spared = frozenset(key for key in left if not desired.complete or key[1] in desired.spared)
@@ -96,6 +114,6 @@ def _asked(resource: Resource[Any], annotation: str, handled: str) -> bool:
 
 async def hold(resource: Resource[Any], context: Context) -> None:
     """Put our finalizer on the resource before anything is made for it, so that nothing is ever orphaned."""
-    if labels.FINALIZER in resource.finalizers:
+    if labels.FINALIZER in resource.finalizers or resource.kind in kinds.MAKE_NOTHING:
         return
     await context.apply_self(resource, {"finalizers": [labels.FINALIZER]})

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from homeport.api import labels
+from homeport.api import conditions, labels
 from homeport.api.conditions import ConditionType, Reason
 from homeport.api.labels import OwnerKey
 from homeport.api.resource import InvalidSpec, Resource
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 STALLED_AGAIN = 30.0
 """Seconds after which is looked again at what nobody tells us of: strangers' objects, rights, a quota."""
-_UNTOLD = frozenset({Reason.NAME_TAKEN, Reason.ACCESS_DENIED, Reason.APPLY_FAILED})
+_UNTOLD = frozenset({Reason.NAME_TAKEN, Reason.ACCESS_DENIED, Reason.APPLY_FAILED, Reason.MISSING, Reason.LOCKED,
+                     Reason.CONFLICT, Reason.DRY_RUN_FAILED})  # fmt: skip
+DROPPED_FOR = 120.0
+"""Seconds until it is tried again whether a definition knows the fields that it dropped."""
 LOOK_AGAIN = 10.0
 """Seconds after which what is under way is looked at even if no event comes: an unschedulable Pod is silent."""
 
@@ -32,8 +35,7 @@ def inventory(owner: OwnerKey, report: Report, spared: Iterable[Live]) -> list[d
     entries: dict[str, dict[str, str]] = {}
     for change in report.changes:
         key: ChildKey = (change.cluster, change.id)
-        ours = change.live is not None and labels.owner_of(change.live) == owner
-        if (ours or key in report.applied) and change.verb is not Verb.KEEP:
+        if (change.holder == owner or key in report.applied) and change.verb is not Verb.KEEP:
             _enter(entries, change.child.manifest if change.child else (change.live or {}), change.id)
     for found in spared:
         _enter(entries, found, object_id(found))
@@ -66,11 +68,15 @@ async def write(
     context: Context,
     *,
     inventory: Sequence[Mapping[str, str]] = (),
-    extra: Mapping[str, tuple[str, str]] | None = None,
+    extra: status.Extra | None = None,
 ) -> None:
     """Write the status if it says anything new, tell of a transition, and ask for the next look."""
     if isinstance(outcome, Ok) and outcome.reason == Reason.ARCHIVED and resource.kind == "Project":
         extra = {**(extra or {}), ConditionType.ARCHIVED: (Reason.ARCHIVED, outcome.message)}
+    _look_for_dropped(resource, context)
+    if unknown := context.unknown_fields(resource.kind):
+        fields = {name: value for name, value in fields.items() if name not in unknown}
+        outcome = _outdated(resource.kind, unknown) if outcome is not None else None
     fresh = status.build(resource, fields, outcome, context.now(), inventory=inventory, extra=extra)
     if outcome is not None:
         _next_look(resource.key, outcome, context)
@@ -80,23 +86,45 @@ async def write(
         return
     if outcome is not None and _too_early(resource, fresh, outcome, context):
         return
-    await _send(resource, fresh, context)
+    await send(resource, fresh, context)
     _tell(resource, fresh, outcome, context)
 
 
-async def _send(resource: Resource[Any], fresh: Mapping[str, Any], context: Context) -> None:
+async def send(resource: Resource[Any], fresh: Mapping[str, Any], context: Context) -> None:
+    """Write a whole status, whatever it says."""
     gvk = types.by_kind(labels.API_VERSION, resource.kind)
     body = {
         "apiVersion": labels.API_VERSION,
         "kind": resource.kind,
         # The UID makes sure that a resource of the same name made meanwhile doesn't get its predecessor's status.
-        "metadata": {"name": resource.name, "namespace": resource.namespace, "uid": resource.uid},
+        "metadata": {**resource.key.metadata(), "uid": resource.uid},
         "status": fresh,
     }
     found = await context.cluster.client.apply(gvk, resource.namespace, resource.name, body, subresource="status")
     version = found["metadata"]["resourceVersion"]
     context.written[resource.key] = version
     context.store.told(resource.key, version, fresh)
+    context.sent[resource.key] = version, frozenset(name for name, value in fresh.items() if value)
+
+
+def _look_for_dropped(resource: Resource[Any], context: Context) -> None:
+    """Whether what came back of our last write lacks a field: then the cluster's definition doesn't know it."""
+    version, names = context.sent.get(resource.key, ("", frozenset[str]()))
+    lost = names - resource.status.keys()
+    if lost and version == resource.resource_version and not context.unknown_fields(resource.kind):
+        log.error("the definition of %s doesn't know status.%s", resource.kind, ", ".join(sorted(lost)))
+        context.dropped[resource.kind] = lost, context.clock() + DROPPED_FOR
+        context.sent.pop(resource.key)
+
+
+def _outdated(kind: str, unknown: frozenset[str]) -> Outcome:
+    """What a person has to do about definitions that are older than the operator."""
+    return Stalled(
+        Reason.APPLY_FAILED,
+        f"the cluster's CustomResourceDefinition of {kind} is older than this operator: it drops "
+        f"{', '.join(f'status.{name}' for name in sorted(unknown))}, and nothing can be remembered. Apply the "
+        "definitions of the operator's version (crds/)",
+    )
 
 
 def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome, context: Context) -> bool:
@@ -104,7 +132,7 @@ def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outco
     key, now = resource.key, context.clock()
     if not status.only_progress(resource.status, fresh, outcome) or _token_waits(resource):
         if isinstance(outcome, Wait):
-            context.progress.setdefault(key, Progress(now)).written = now
+            told_of_progress(key, context)
         else:
             context.progress.pop(key, None)
         return False
@@ -120,6 +148,12 @@ def _too_early(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outco
         return True
     progress.written = now
     return False
+
+
+def told_of_progress(key: OwnerKey, context: Context) -> None:
+    """A status that was just written says that something is under way: how far is told a while later."""
+    now = context.clock()
+    context.progress.setdefault(key, Progress(now)).written = now
 
 
 def _token_waits(resource: Resource[Any]) -> bool:
@@ -138,7 +172,7 @@ def _next_look(key: OwnerKey, outcome: Outcome, context: Context) -> None:
 
 def _tell(resource: Resource[Any], fresh: Mapping[str, Any], outcome: Outcome | None, context: Context) -> None:
     """An Event for each transition of Ready, and only then."""
-    before, after = status.ready(resource.status), status.ready(fresh)
+    before, after = conditions.ready(resource.status), conditions.ready(fresh)
     if after is None or (before is not None and before[:2] == after[:2]):
         return
     warning = isinstance(outcome, Stalled | Transient) or after[1] == Reason.HEALTH_CHECK_FAILED
@@ -157,6 +191,7 @@ def kept_fields(resource: Resource[Any]) -> tuple[dict[str, Any], list[Mapping[s
 
 async def suspended(resource: Resource[Any], context: Context) -> Outcome:
     """``spec.suspend``: Ready keeps its value, the generation is noted, a Suspended condition shows."""
+    context.rest(resource.key)
     fields, entries = kept_fields(resource)
     note = (Reason.SUSPENDED, "spec.suspend is true: nothing is reconciled until it is false again")
     await write(resource, fields, None, context, inventory=entries, extra={ConditionType.SUSPENDED: note})

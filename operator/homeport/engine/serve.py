@@ -51,7 +51,7 @@ class Server:
             raise
         self._runner = runner
         self.port = int(runner.addresses[0][1])
-        log.info("health and metrics on http://%s:%d", self.host or "0.0.0.0", self.port)  # noqa: S104 - what is shown
+        log.info("health and metrics on http://%s:%d", self.host or "0.0.0.0", self.port)  # noqa: S104 - what is shown  # nosec B104
         return self.port
 
     async def stop(self) -> None:

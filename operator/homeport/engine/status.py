@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from homeport.api.conditions import ConditionType, Reason
+from homeport.api.conditions import ConditionType, Reason, ready
 from homeport.api.resource import Resource
 from homeport.outcome import Ok, Outcome, Stalled, Transient, Wait
 
@@ -27,6 +27,8 @@ PROGRESS_NEXT = 10.0
 MESSAGE_LIMIT = 2048
 
 Condition = dict[str, Any]
+Extra = Mapping[str, tuple[str, str] | tuple[str, str, str]]
+"""Conditions beside those that tell the outcome: type -> (reason, message), which is True, or with its status."""
 
 
 def timestamp(moment: datetime) -> str:
@@ -39,11 +41,11 @@ def conditions(
     outcome: Outcome | None,
     generation: int,
     now: datetime,
-    extra: Mapping[str, tuple[str, str]] | None = None,
+    extra: Extra | None = None,
 ) -> list[Condition]:
     """The conditions that tell ``outcome``; None keeps Ready as it is (suspended).
 
-    ``extra``: more conditions that are True, as type -> (reason, message). ``lastTransitionTime`` moves only on a flip.
+    ``extra``: more conditions. ``lastTransitionTime`` moves only on a flip.
     """
     before = {str(entry["type"]): entry for entry in known}
     wanted: dict[str, tuple[str, str, str]] = {}
@@ -61,8 +63,8 @@ def conditions(
             wanted[ConditionType.RECONCILING] = ("True", progressing, message)
         if isinstance(outcome, Stalled):
             wanted[ConditionType.STALLED] = ("True", reason, message)
-    for kind, (reason, message) in (extra or {}).items():
-        wanted[kind] = ("True", reason, message)
+    for kind, (reason, message, *state) in (extra or {}).items():
+        wanted[kind] = (state[0] if state else "True", reason, message)
     return [_condition(kind, state, before.get(kind), generation, now) for kind, state in sorted(wanted.items())]
 
 
@@ -98,7 +100,7 @@ def build(
     now: datetime,
     *,
     inventory: Sequence[Mapping[str, str]] = (),
-    extra: Mapping[str, tuple[str, str]] | None = None,
+    extra: Extra | None = None,
 ) -> dict[str, Any]:
     """The whole status of ``resource``."""
     status: dict[str, Any] = dict(fields)
@@ -111,15 +113,7 @@ def build(
     return status
 
 
-def ready(status: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """(status, reason, message) of the Ready condition."""
-    for entry in status.get("conditions") or ():
-        if entry.get("type") == ConditionType.READY:
-            return str(entry.get("status")), str(entry.get("reason")), str(entry.get("message", ""))
-    return None
-
-
-_KEYS = ("type", "name", "id")
+_KEYS = ("type", "name", "id", "run", "part", "hook")
 
 
 def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -142,9 +136,24 @@ def _normal(value: Any) -> Any:
     return value
 
 
+_FIRST = (
+    "catalog", "host", "vmid", "node", "networks", "mounts", "task", "created", "adopted", "replacing", "trial",
+    "refused", "kept", "reverted", "software", "rebootedFor", "lastRestartAt", "lastReplaceAt",
+    "lastScheduled", "lastVerifyScheduled", "lastSuccess", "lastRun", "lastDrill", "phase", "hooks", "run", "snapshot",
+    "initialized", "repositoryID", "finalBackup", "pruning", "lastPrune",
+    "lastHandledAllowPruneAt", "lastAttemptedDigest",
+    "step", "parts", "previousVmid", "before", "attempts", "volumeSnapshot",
+    "pushing", "lastPushed",
+)  # fmt: skip
+"""Fields whose change is written at once, however little else there is to tell."""
+
+
 def only_progress(before: Mapping[str, Any], after: Mapping[str, Any], outcome: Outcome) -> bool:
     """Whether ``after`` tells of nothing but things being under way, which isn't worth a write at once."""
     if not isinstance(outcome, Wait) or outcome.reason not in (Reason.PROGRESSING, Reason.DEPENDENCY_NOT_READY):
+        return False
+    if any((before.get(field) or None) != (after.get(field) or None) for field in _FIRST):
+        # What is used is known before anything else can take its place; what is asked of a host, before it is.
         return False
     was = ready(before)
     if was is None or was[0] == "True":

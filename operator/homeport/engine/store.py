@@ -74,6 +74,13 @@ class Store:
         entry = self._entries.get(key)
         return entry.body if entry else None
 
+    def status(self, key: OwnerKey) -> Mapping[str, Any]:
+        """The status of ``key``: as we wrote it, when the watch hasn't shown that yet. Empty when there is none."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return {}
+        return entry.told[1] if entry.told is not None else entry.body.get("status") or {}
+
     def resource(self, key: OwnerKey) -> Resource[Any] | None:
         """The typed resource, None when it isn't there. Raises InvalidSpec when its spec can't be used."""
         entry = self._entries.get(key)

@@ -67,7 +67,8 @@ def settings(shard: str | None = None) -> kopf.OperatorSettings:
     out = kopf.OperatorSettings()
     out.posting.enabled = False
     if shard:
-        for kind in KINDS:
+        # Items of the operator's namespace are everybody's, whatever their labels; the engine sorts the others out.
+        for kind in (kind for kind in KINDS if kind.name != "CatalogItem"):
             out.watching.label_selectors[f"{labels.GROUP}/{kind.plural}"] = shard
     out.watching.server_timeout = 290
     out.watching.client_timeout = 320
@@ -76,11 +77,10 @@ def settings(shard: str | None = None) -> kopf.OperatorSettings:
     out.networking.error_backoffs = Backoffs()
     out.networking.request_timeout = 60
     out.networking.connect_timeout = 10
-    out.batching.worker_limit = None
+    out.queueing.worker_limit = None
     # A worker per object lives this long after its last event; a short life keeps thousands of objects cheap.
-    out.batching.idle_timeout = 0.2
-    out.batching.batch_window = 0.0
-    out.batching.exit_timeout = 1.0
+    out.queueing.idle_timeout = 0.2
+    out.queueing.exit_timeout = 1.0
     return out
 
 

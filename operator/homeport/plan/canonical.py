@@ -10,8 +10,8 @@ from typing import Any
 
 from homeport.plan import quantities
 
-# Empty means something here: everything, or a directory without settings.
-_MEANT_EMPTY = frozenset({"emptyDir", "podSelector", "namespaceSelector", "labelSelector", "selector"})
+# Empty means something here: everything, or a directory (a middleware) without settings.
+_MEANT_EMPTY = frozenset({"compress", "emptyDir", "podSelector", "namespaceSelector", "labelSelector", "selector"})
 # Go drops these when they hold the zero value (omitempty without a pointer), so they are never stored.
 _FALSE_DROPPED = frozenset({"hostIPC", "hostNetwork", "hostPID", "paused", "publishNotReadyAddresses", "readOnly"})
 _FALSE_DROPPED |= {"stdin", "stdinOnce", "tty"}

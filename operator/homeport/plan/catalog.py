@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from homeport.api.catalog import Item
+from homeport.api import labels
+from homeport.api.catalog import Item, ItemVersion
 from homeport.api.component import Component
 from homeport.api.resource import InvalidSpec, parse_spec
-from homeport.plan import names, overrides, values
+from homeport.plan import names, overrides
 
 Raw = dict[str, Any]
 
@@ -37,14 +38,33 @@ class Items:
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: tuple[str, ...] = ()
+    """Names that there are beside these, for whoever has mistyped one."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One rendering: an item's templates and what they see."""
+    """One rendering: an item's templates and what they see; ``values`` are still to be held against the schema."""
 
     entry: Entry
     context: Mapping[str, Any]
+    values: Mapping[str, Any] = field(default_factory=dict)
+    path: str = "values"
+    """Where the values are written."""
+    examples: bool = False
+    """Whether what is required and has no default may be taken from the schema's examples."""
+
+    def as_json(self) -> Raw:
+        """As the worker process reads it."""
+        return {
+            "templates": dict(self.entry.templates),
+            "schema": self.entry.schema,
+            "item": self.entry.item.name,
+            "context": self.context,
+            "values": self.values,
+            "path": self.path,
+            "examples": self.examples,
+        }
 
 
 @dataclass(frozen=True)
@@ -62,47 +82,47 @@ def key(component: Component, prefix: str) -> str:
     return names.digest_of([item.name, item.version, component.values or {}, component.name, prefix])
 
 
-def request(items: Items, component: Component, prefix: str) -> Request:
-    """What has to be rendered for ``component``. Raises InvalidSpec: no such item or version, values that don't fit."""
+def request(entry: Entry, component: Component, prefix: str) -> Request:
+    """What has to be rendered for ``component``. Raises InvalidSpec: no such version."""
     wanted = component.catalog
     assert wanted is not None
     path = f"spec.components[{component.name}]"
-    entry = items.entries.get(wanted.name)
-    if entry is None:
-        raise InvalidSpec([_no_item(items, wanted.name, path)])
     version = entry.item.version(wanted.version)
     if version is None:
-        known = ", ".join(v.name for v in entry.item.versions)
-        raise InvalidSpec(
-            [f"{path}.catalog.version: {wanted.name} has no version {wanted.version!r}; write one of {known}"]
-        )
-    problems = values.problems(entry.schema, component.values or {}, f"{path}.values", wanted.name)
-    if problems:
-        raise InvalidSpec(problems)
-    settings = values.filled(entry.schema, component.values or {})
-    described = entry.item.model_dump(by_alias=True, exclude_none=True, mode="json")
-    image = settings.get("image") or version.image
-    context = {
-        "name": component.name,
-        "host": f"{prefix}{component.name}",
+        versions = [v.name for v in entry.item.versions]
+        near = difflib.get_close_matches(str(wanted.version), versions, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        told = f"{wanted.name} has no version {wanted.version!r}; {hint}write one of {', '.join(versions)}"
+        raise InvalidSpec([f"{path}.catalog.version: {told}"])
+    return Request(
+        entry, context(entry.item, version, component.name, prefix), component.values or {}, f"{path}.values"
+    )
+
+
+def context(item: Item, version: ItemVersion, name: str, prefix: str = "") -> Raw:
+    """What templates see, without the values."""
+    described = item.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return {
+        "name": name,
+        "host": f"{prefix}{name}",
         "version": version.name,
-        "image": image,
+        "image": version.image,
         "images": dict(version.images or {}),
-        "values": settings,
         "resources": described.get("resources", {}),
         "ports": described.get("ports", []),
         "health": described.get("health", {}),
     }
-    return Request(entry, context)
 
 
-def _no_item(items: Items, name: str, path: str) -> str:
+def no_item(items: Items, name: str, path: str) -> str:
+    """What to say of a name that no item has."""
     if name in items.broken:
         return f"{path}.catalog.name: the catalog's item {name} can't be used: {items.broken[name]}"
-    near = difflib.get_close_matches(name, items.entries, 1)
+    known = sorted({*items.entries, *items.elsewhere})
+    near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
-    there = ", ".join(sorted(items.entries)[:40]) or "nothing"
-    more = f" and {len(items.entries) - 40} more; see `homeport catalog list`" if len(items.entries) > 40 else ""
+    there = ", ".join(known[:40]) or "nothing"
+    more = f" and {len(known) - 40} more; see `homeport catalog list`" if len(known) > 40 else ""
     return f"{path}.catalog.name: the catalog has no item {name!r}; {hint}there is {there}{more}"
 
 
@@ -111,6 +131,12 @@ class Expansion:
     """The answers to all that one application asks of the catalog, by ``key``."""
 
     results: Mapping[str, Result]
+    waits: tuple[str, ...] = ()
+    """Items that there are and that aren't known yet."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """By item's name: Project, Shared or BuiltIn; only of items that are there."""
+    runtimes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By item's name: where it runs; only of items that are there."""
 
     def __call__(self, component: Component, prefix: str) -> tuple[Component, ...]:
         """The components that ``component`` stands for, its own first. Raises InvalidSpec."""
@@ -151,6 +177,36 @@ def assembled(component: Component, made: Sequence[Raw]) -> tuple[Component, ...
         if raw is not mains[0]:
             out.append(parse_spec(Component, raw, f"spec.components[{raw['name']}] (made by catalog item {item})"))
     return tuple(out)
+
+
+SOURCES = ("Project", "Shared", "BuiltIn")
+"""Where items come from; who is first hides the others."""
+
+
+def swapped(project: str, before: Mapping[str, str], now: Mapping[str, str], accepted: str = "") -> tuple[str, ...]:
+    """What to say of items that would come from elsewhere than ``before``: other software under the same name.
+
+    ``accepted`` is what the annotation homeport.dev/catalog-source says, as item=source, ….
+    """
+    agreed = {part.strip() for part in accepted.split(",")}
+    out = []
+    for name, source in sorted(now.items()):
+        was = before.get(name, source)
+        if was == source or f"{name}={source}" in agreed:
+            continue
+        told = f"catalog item {name} came from {_place(project, name, was)} and would now come from "
+        told += f"{_place(project, name, source)}, so nothing is changed; "
+        hides = SOURCES.index(source) < SOURCES.index(was)
+        told += "delete that one or name it otherwise" if hides else "bring the first back"
+        told += f", name another item, or accept it with the annotation {labels.CATALOG_SOURCE}: {name}={source}"
+        out.append(told)
+    return tuple(out)
+
+
+def _place(project: str, name: str, source: str) -> str:
+    if source == "BuiltIn":
+        return "the operator's own folders"
+    return f"CatalogItem {project}/{name}" if source == "Project" else f"CatalogItem {name} of the operator's namespace"
 
 
 def split(override: Mapping[str, Any]) -> tuple[Raw, Raw]:

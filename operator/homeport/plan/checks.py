@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from homeport.api import labels
 from homeport.api.application import ApplicationSpec
-from homeport.api.component import Component
-from homeport.api.pod import Probe
-from homeport.plan import names, quantities
+from homeport.api.component import Component, Cors, Route
+from homeport.api.pod import GeneratedSecret, Probe
+from homeport.plan import edge, monitoring, names, quantities, storage
 from homeport.plan.types import Place
 
 # A CronJob's name gets 11 characters more in its Jobs, a StatefulSet's 11 in its Pods' labels.
 # Source: https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ (schedule syntax, names)
 _LIMITS = {"cron": 52, "stateful": 52}
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _OURS = (f"{labels.GROUP}/", labels.MANAGED_BY)
 
 
@@ -61,12 +64,19 @@ def _of_component(component: Component, prefix: str) -> Iterable[str]:
         yield from _probes(component)
     if component.metrics is not None and not _port_known(component, component.metrics.port):
         yield f".metrics.port: {component.metrics.port or 'it'} is not among ports; write {_ports_shown(component)}"
+    if component.metrics is not None:
+        yield from monitoring.problems(component)
     if component.init_containers or component.sidecars:
         yield from _containers(component)
     if component.labels or component.annotations:
         yield from _marks(component)
     if component.strategy is not None:
         yield from _strategy(component)
+    for network in component.egress or ():
+        try:
+            ipaddress.ip_network(network.cidr)
+        except ValueError as error:
+            yield f".egress: {error}; write a network such as 10.20.0.0/24 or fd00:20::/64"
 
 
 def _marks(component: Component) -> Iterable[str]:
@@ -219,7 +229,9 @@ def _routes(components: Sequence[Component], place: Place | None) -> Iterable[st
     domain = (place.spec.ingress.domain if place is not None and place.spec.ingress is not None else None) or ""
     seen: dict[tuple[str, str], str] = {}
     for component in components:
+        where = f"spec.components[{component.name}].routes"
         for number, route in enumerate(component.routes or ()):
+            yield from (f"{where}: {problem}" for problem in _route(component, route))
             host = route.host or domain
             first = seen.setdefault((host, route.path), component.name)
             if first != component.name or _earlier(component, number, host, route.path, domain):
@@ -227,6 +239,37 @@ def _routes(components: Sequence[Component], place: Place | None) -> Iterable[st
                     f"spec.components[{component.name}].routes: {host or 'the host'}{route.path} leads to {first} "
                     "already; write another host or path"
                 )
+
+
+# The CEL budget has no room for these under 32 components with 32 routes each.
+# Source: https://www.rfc-editor.org/rfc/rfc9110#name-tokens and https://fetch.spec.whatwg.org/#origin-header
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ORIGIN = re.compile(r"[*]|https?://[A-Za-z0-9*.\[\]:-]+")
+
+
+def _route(component: Component, route: Route) -> Iterable[str]:
+    """What is wrong with a route by itself."""
+    if route.port is not None and edge.port_of(component, route) is None and not route.port.isdecimal():
+        known = ", ".join(port.name for port in component.ports or ()) or "none"
+        yield f"{route.path} leads to port {route.port!r}, and the component has {known}; write the name of one"
+    for name, value in ((route.headers.set if route.headers is not None else None) or {}).items():
+        if not _TOKEN.fullmatch(name):
+            yield f"{route.path} sets {name!r}, which can't be a header's name; write one such as X-Robots-Tag"
+        if not value.isprintable():
+            yield f"{route.path} sets {name} to more than one line of text; write its value on one line"
+    if route.cors is not None:
+        yield from (f"{route.path} {problem}" for problem in _cors(route.cors))
+
+
+def _cors(cors: Cors) -> Iterable[str]:
+    for origin in cors.origins:
+        if not _ORIGIN.fullmatch(origin):
+            yield f"has the origin {origin!r} in cors; write one such as https://app.example.com, without a path"
+    for name in (*(cors.methods or ()), *(cors.headers or ())):
+        if not _TOKEN.fullmatch(name):
+            yield f"has {name!r} in cors, which is no method or header; write one such as GET or X-Requested-With"
+    if cors.credentials and "*" in cors.origins:
+        yield "lets every origin read answers to signed-in users; name the origins in cors, or leave credentials out"
 
 
 def _earlier(component: Component, number: int, host: str, path: str, domain: str) -> bool:
@@ -237,9 +280,22 @@ def _secrets(components: Sequence[Component]) -> Iterable[str]:
     seen: dict[str, str] = {}
     for component in components:
         for secret in component.secrets or ():
+            yield from _template(secret, f"spec.components[{component.name}].secrets[{secret.name}].template")
             first = seen.setdefault(secret.name, component.name)
             if first != component.name:
                 yield (
                     f"spec.components[{component.name}].secrets[{secret.name}]: component {first} makes it already; "
                     "leave it out here, and refer to it by its name"
                 )
+
+
+def _template(secret: GeneratedSecret, where: str) -> Iterable[str]:
+    key = storage.generated_key(secret)
+    for name, text in (secret.template or {}).items():
+        if name == key:
+            yield f"{where}: {key} is what is generated; take it out, or name another key in generate.key"
+        elif not _DATA_KEY.fullmatch(name):
+            yield f"{where}: {name!r} can't be a Secret's key; write letters, digits, '-', '_' and '.'"
+        strange = sorted({found for found in names.REFERENCE.findall(text) if found != key})
+        if strange:
+            yield f"{where}: {name} refers to $({strange[0]}), which isn't generated here; write $({key})"

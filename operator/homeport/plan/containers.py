@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,8 +67,6 @@ def main_container(scope: Scope, mounts: list[Manifest]) -> Manifest:
 
 # --- environment --------------------------------------------------------------------------------------------------
 
-_REFERENCE = re.compile(r"\$\(([-._a-zA-Z0-9]+)\)")
-
 
 def environment(own: tuple[EnvVar, ...], variables: Mapping[str, str]) -> list[Manifest]:
     """The environment's variables by name, then the component's in its own order, which win.
@@ -102,7 +99,7 @@ def _in_order(variables: Mapping[str, str]) -> list[str]:
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in out or name in above:
             return
-        for other in _REFERENCE.findall(variables[name]):
+        for other in names.REFERENCE.findall(variables[name]):
             if other in variables:
                 visit(other, (*above, name))
         out[name] = None
@@ -293,6 +290,6 @@ def extra_container(raw: Mapping[str, Any], scope: Scope, tmp: bool) -> Manifest
     out["securityContext"] = harden(out.get("securityContext") or {})
     for port in out.get("ports") or ():
         port.setdefault("protocol", "TCP")
-    if tmp and all(mount.get("mountPath") != "/tmp" for mount in out.get("volumeMounts") or ()):  # noqa: S108
-        out["volumeMounts"] = [*(out.get("volumeMounts") or ()), {"name": TMP_VOLUME, "mountPath": "/tmp"}]  # noqa: S108
+    if tmp and all(mount.get("mountPath") != "/tmp" for mount in out.get("volumeMounts") or ()):  # noqa: S108  # nosec B108
+        out["volumeMounts"] = [*(out.get("volumeMounts") or ()), {"name": TMP_VOLUME, "mountPath": "/tmp"}]  # noqa: S108  # nosec B108
     return out

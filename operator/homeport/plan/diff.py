@@ -27,7 +27,7 @@ from homeport.api import labels
 from homeport.plan.types import Change, Child, Manifest, Verb
 
 # Lists that merge by key in the API's own schema: anything in them that we don't name is somebody else's.
-# Source: x-kubernetes-list-map-keys in the OpenAPI document of Kubernetes 1.35.
+# Source: x-kubernetes-list-map-keys in the OpenAPI document of Kubernetes 1.35, and in the Gateway's CRD.
 _LIST_KEYS: dict[str, tuple[str, ...]] = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -38,6 +38,7 @@ _LIST_KEYS: dict[str, tuple[str, ...]] = {
     "imagePullSecrets": ("name",),
     "hostAliases": ("ip",),
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "listeners": ("name",),
 }
 _PORT_KEYS = (("containerPort", "protocol"), ("port", "protocol"))
 _QUANTITY_PARENTS = frozenset({"limits", "requests", "hard", "capacity", "sizeLimit", "averageValue", "divisor"})

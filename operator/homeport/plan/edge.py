@@ -1,96 +1,134 @@
-"""What ingress controllers need to know of a route beyond host, path and port: one dialect for each.
+"""Routes, whatever carries them: which way an environment's routes go out, and what each of them asks for.
 
-A dialect turns a route's settings into annotations of its Ingress. What a dialect doesn't carry (yet: Traefik's
-middlewares, Gateway API routes, response headers) is in its ``missing``, and is said in the application's status.
+The ways are Ingresses (``edge_ingress``, in the dialect of their controller) and the Gateway API (``edge_gateway``).
+What a way can't carry is never dropped silently: the application's status names it, with what to do about it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
-from homeport.api.component import Component, Cors, Route
+from homeport.api.component import Component, Route
+from homeport.api.environment import EnvironmentSpec, IngressSettings
+from homeport.api.pod import Port
+from homeport.plan.capabilities import Capabilities, Way
+from homeport.plan.scope import Scope
 
+CLUSTER_ISSUER = "cert-manager.io/cluster-issuer"
+"""Source: https://cert-manager.io/docs/usage/ingress/ and https://cert-manager.io/docs/usage/gateway/"""
 
-@dataclass(frozen=True)
-class Dialect:
-    """How one ingress controller is told about a route. Routes that need different annotations are put into Ingresses
-    of their own."""
+SECURE_HEADERS = {
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+}
+"""What ``headers.preset: Secure`` sets. Without includeSubDomains: other hosts of the domain may not have TLS.
 
-    name: str
-    annotations: Callable[[Route], dict[str, str]]
-    missing: tuple[str, ...]
-    """Settings of a route that aren't carried yet."""
-
-
-_NGINX = "nginx.ingress.kubernetes.io/"
-
-
-def _nginx(route: Route) -> dict[str, str]:
-    """Rate limits per client address, time for WebSockets, and cross-origin access.
-
-    Source: https://kubernetes.github.io/ingress-nginx/user-guide/nginx-configuration/annotations/
-    """
-    out: dict[str, str] = {}
-    if route.rate_limit:
-        name, value = _nginx_rate(route.rate_limit)
-        out[_NGINX + name] = value
-    if route.websocket:
-        out[_NGINX + "proxy-read-timeout"] = "3600"
-        out[_NGINX + "proxy-send-timeout"] = "3600"
-    if route.cors:
-        out |= _nginx_cors(route.cors)
-    return out
-
-
-def _nginx_cors(cors: Cors) -> dict[str, str]:
-    out = {_NGINX + "enable-cors": "true", _NGINX + "cors-allow-origin": ", ".join(cors.origins)}
-    if cors.methods is not None:
-        out[_NGINX + "cors-allow-methods"] = ", ".join(cors.methods)
-    if cors.headers is not None:
-        out[_NGINX + "cors-allow-headers"] = ", ".join(cors.headers)
-    # Without a word nginx allows cookies; we don't unless asked.
-    out[_NGINX + "cors-allow-credentials"] = "true" if cors.credentials else "false"
-    return out
-
-
-def _nginx_rate(rate: str) -> tuple[str, str]:
-    """nginx counts by second or by minute: what is given by hour or day becomes the next whole number by minute."""
-    number, _, unit = rate.partition("/")
-    if unit == "s":
-        return "limit-rps", number
-    minutes = {"m": 1, "h": 60, "d": 1440}[unit]
-    return "limit-rpm", str(-(-int(number) // minutes))
-
-
-def _none(route: Route) -> dict[str, str]:
-    """Nothing: host, path and port are all that is said."""
-    return {}
-
-
-INGRESS_NGINX = Dialect("ingress-nginx", _nginx, ("headers", "compress"))
-TRAEFIK = Dialect("traefik", _none, ("rateLimit", "headers", "compress", "cors"))
-"""WebSockets need nothing there; the rest are middlewares, which are objects of Traefik's own kinds.
-
-Source: https://doc.traefik.io/traefik/routing/providers/kubernetes-ingress/
+Source: https://owasp.org/www-project-secure-headers/
 """
-PLAIN = Dialect("other", _none, ("rateLimit", "headers", "compress", "cors"))
+
+CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+CORS_HEADERS = (
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "If-Modified-Since",
+    "Range",
+    "X-Requested-With",
+)
+"""What is allowed when ``cors`` doesn't say."""
 
 
-def dialect(class_name: str | None) -> Dialect:
-    """The dialect of an IngressClass, by its name; an absent class is taken for ingress-nginx, the most common."""
-    if class_name is None or "nginx" in class_name:
-        return INGRESS_NGINX
-    return TRAEFIK if "traefik" in class_name else PLAIN
+def uses_gateway(spec: EnvironmentSpec, capabilities: Capabilities, before: Way | None = None) -> bool:
+    """Whether routes become HTTPRoutes: the environment says so, or its class is a GatewayClass and no IngressClass.
+
+    What a class was found to be ``before`` it stays: a controller that is installed anew takes its class away for a
+    moment, and must not take with it all that is served.
+    """
+    settings = spec.ingress
+    if settings is None:
+        return False
+    if settings.kind is not None or settings.gateway_ref is not None:
+        return settings.kind != "Ingress"
+    if before is not None and before.class_name == settings.class_name:
+        return before.kind == "Gateway"
+    return _is_gateway_class(settings.class_name, capabilities)
 
 
-def left_out(component: Component, class_name: str | None) -> tuple[str, ...]:
-    """The settings of a component's routes that its ingress controller isn't told about, by their names in a spec."""
-    speaks = dialect(class_name)
-    used = {name for route in component.routes or () for name in speaks.missing if _is_set(route, name)}
-    return tuple(name for name in speaks.missing if name in used)
+def _is_gateway_class(name: str | None, capabilities: Capabilities) -> bool:
+    return name in capabilities.gateway_classes and name not in capabilities.ingress_classes
 
 
-def _is_set(route: Route, name: str) -> bool:
-    settings = {"rateLimit": route.rate_limit, "headers": route.headers, "compress": route.compress, "cors": route.cors}
-    return bool(settings[name])
+def way(spec: EnvironmentSpec, capabilities: Capabilities, before: Way | None) -> Way | None:
+    """What an environment's class is, to be remembered; None while it names none or nobody has installed it."""
+    name = spec.ingress.class_name if spec.ingress is not None else None
+    if name is None:
+        return None
+    if before is not None and before.class_name == name:
+        return before
+    if name not in capabilities.gateway_classes and name not in capabilities.ingress_classes:
+        return None
+    return Way(name, "Gateway" if _is_gateway_class(name, capabilities) else "Ingress")
+
+
+def host_of(spec: EnvironmentSpec, route: Route) -> str:
+    """The host of ``route``: its own, or the environment's domain, or none."""
+    return route.host or (spec.ingress.domain if spec.ingress is not None and spec.ingress.domain else "")
+
+
+def is_secure(settings: IngressSettings | None) -> bool:
+    """Whether addresses are https, as far as the environment says so."""
+    if settings is None:
+        return False
+    section = (settings.gateway_ref.section_name if settings.gateway_ref is not None else None) or ""
+    return settings.tls is not None or section == "https" or section.startswith("https-")
+
+
+def by_host(scope: Scope, routes: Iterable[Route]) -> dict[str, list[Route]]:
+    """``routes`` by their host, in the order of the spec."""
+    out: dict[str, list[Route]] = {}
+    for route in routes:
+        out.setdefault(host_of(scope.place.spec, route), []).append(route)
+    return out
+
+
+def port_of(component: Component, route: Route) -> Port | None:
+    """The port that a route leads to; None when the component doesn't have it, which a patch may mend."""
+    wanted = route.port
+    ports = component.ports or ()
+    return next((port for port in ports if wanted is None or wanted in (port.name, str(port.port))), None)
+
+
+def rates(route: Route) -> tuple[str, ...]:
+    """All rate limits of a route, each once."""
+    given = [*([route.rate_limit] if route.rate_limit else []), *(route.rate_limits or ())]
+    return tuple(dict.fromkeys(given))
+
+
+def response_headers(route: Route) -> dict[str, str]:
+    """The response headers of a route: the preset's, then its own, whose empty values leave one out."""
+    if route.headers is None:
+        return {}
+    out = dict(SECURE_HEADERS) if route.headers.preset == "Secure" else {}
+    for name, value in (route.headers.set or {}).items():
+        # HTTP doesn't tell names by their case: the preset's must not be there beside the user's.
+        for known in [known for known in out if known.lower() == name.lower()]:
+            del out[known]
+        if value:
+            out[name] = value
+    return out
+
+
+def settings_of(route: Route) -> Mapping[str, bool]:
+    """Which of a route's settings beyond host, path and port are used, by their names in a spec."""
+    return {
+        "websocket": bool(route.websocket),
+        "rateLimit": bool(rates(route)),
+        "headers": bool(response_headers(route)),
+        "compress": bool(route.compress),
+        "cors": route.cors is not None,
+    }

@@ -63,13 +63,14 @@ def reads(scope: Scope) -> tuple[ObjectRef, ...]:
 def inputs_hash(scope: Scope) -> str | None:
     """A digest of the component's files and of the versions of what its Pods read; None when there is nothing.
 
-    What the application makes itself isn't in it: a generated Secret never changes, and would roll the Pods once
-    more when it first appears.
+    Of what the application makes itself only the template is in it: what is generated never changes, and would roll
+    the Pods once more when it first appears.
     """
     seen = {}
     for kind, name in references(scope.component):
-        version = None if (kind, name) in scope.made else scope.versions.objects.get((kind, name))
-        if version is not None:
+        made = scope.made.get((kind, name))
+        version = scope.versions.objects.get((kind, name)) if made is None else made
+        if version:
             seen[f"{kind}/{name}"] = version
     files = scope.component.files
     return names.digest_of([files or {}, seen]) if files or seen else None

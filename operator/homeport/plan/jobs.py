@@ -6,12 +6,15 @@ is in the digest: what changes the template makes another Job, and what doesn't 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from homeport.plan import containers, inputs, names, pods
 from homeport.plan.scope import MIGRATE_SUFFIX, Scope
 from homeport.plan.types import Child, Manifest, Phase
+
+Done = Mapping[str, Collection[str]]
+"""The digests of Jobs that have succeeded, by ``done_id``."""
 
 BACKOFF_LIMIT = 3
 MIGRATE_TIMEOUT = 600
@@ -57,7 +60,9 @@ def migration(scope: Scope) -> Child:
     component = scope.component
     migrate = component.migrate
     assert migrate is not None
-    template = pods.job_template(scope, rolls=False, component_label=f"{component.name}{MIGRATE_SUFFIX}")
+    template = pods.job_template(
+        scope, rolls=False, component_label=f"{component.name}{MIGRATE_SUFFIX}", rerun_at=migrate.restart_at
+    )
     main = template["spec"]["containers"][0]
     for field in ("args", "livenessProbe", "ports", "readinessProbe", "startupProbe"):
         main.pop(field, None)
@@ -89,13 +94,13 @@ def done_id(child: Child) -> str:
     return f"{child.environment}/{child.component}/{'migrate' if child.phase is Phase.MIGRATE else 'job'}"
 
 
-def named(child: Child, done: Mapping[str, str]) -> Child | None:
+def named(child: Child, done: Done) -> Child | None:
     """A Job that runs once with its digest and its own name; None when it has succeeded before.
 
     This comes after patches, for they are part of what runs.
     """
     digest = names.digest_of(child.manifest["spec"]["template"])
-    if done.get(done_id(child)) == digest:
+    if digest in done.get(done_id(child), ()):
         return None
     metadata = child.manifest["metadata"]
     manifest = {**child.manifest, "metadata": {**metadata, "name": names.job(metadata["name"], digest)}}

@@ -17,6 +17,8 @@ RESTARTED_AT = f"{labels.GROUP}/restarted-at"
 """On a Pod template: the token of ``restartAt``."""
 RESERVED_VOLUME_PREFIX = "homeport-"
 """Volumes that rendering adds to a Pod are called so; users' may not be."""
+REFERENCE = re.compile(r"\$\(([-._a-zA-Z0-9]+)\)")
+"""``$(NAME)``, as in a Pod's environment."""
 
 LABEL_LIMIT = 63
 _LABEL_VALUE = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from homeport.api import labels
-from homeport.plan import canonical, containers, inputs, names, storage
+from homeport.plan import canonical, containers, inputs, monitoring, names, storage
 from homeport.plan.scope import Scope
 from homeport.plan.types import Manifest
 
@@ -22,12 +23,15 @@ def running_template(scope: Scope, *, claims_from_templates: bool = False) -> Ma
     if component.affinity is None:
         # Also with one replica, where it means nothing: going from one to two would replace the first Pod otherwise.
         spec["topologySpreadConstraints"] = [_spread(scope)]
-    return _template(scope, spec, dict(scope.pod_labels), inputs.inputs_hash(scope), component.restart_at)
+    marks = monitoring.pod_annotations(scope)
+    return _template(scope, spec, dict(scope.pod_labels), inputs.inputs_hash(scope), component.restart_at, marks)
 
 
-def job_template(scope: Scope, *, rolls: bool, component_label: str | None = None) -> Manifest:
+def job_template(
+    scope: Scope, *, rolls: bool, component_label: str | None = None, rerun_at: str | None = None
+) -> Manifest:
     """The Pod template of something that ends. ``rolls``: it may change when a Secret does, as a CronJob's may;
-    a Job's template is immutable.
+    a Job's template is immutable. ``rerun_at`` is a migration's token.
 
     Sidecars become init containers that restart always, as Kubernetes has it for Jobs: plain ones would never let
     the Job end. They start first, so that what the init containers call through them is there.
@@ -50,16 +54,21 @@ def job_template(scope: Scope, *, rolls: bool, component_label: str | None = Non
     if component_label is not None:
         pod_labels[labels.COMPONENT] = component_label
     digest = inputs.inputs_hash(scope) if rolls else inputs.files_hash(scope)
-    return _template(scope, spec, pod_labels, digest, component.restart_at if component.type == "job" else None)
+    token = component.restart_at if component.type == "job" else rerun_at
+    # Nobody scrapes a migration, and how metrics are found is no reason to run one again.
+    marks = monitoring.pod_annotations(scope) if component_label is None else {}
+    return _template(scope, spec, pod_labels, digest, token, marks)
 
 
 def _template(
-    scope: Scope, spec: Manifest, pod_labels: dict[str, str], inputs_hash: str | None, restart_at: str | None
+    scope: Scope,
+    spec: Manifest,
+    pod_labels: dict[str, str],
+    inputs_hash: str | None,
+    restart_at: str | None,
+    marks: Mapping[str, str],
 ) -> Manifest:
-    component = scope.component
-    annotations = dict(component.annotations or {})
-    if component.metrics is not None:
-        annotations |= scrape_annotations(scope)
+    annotations = {**(scope.component.annotations or {}), **marks}
     if inputs_hash is not None:
         annotations[labels.INPUTS_HASH] = inputs_hash
     if restart_at:
@@ -105,25 +114,3 @@ def _spread(scope: Scope) -> Manifest:
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": dict(scope.selector)},
     }
-
-
-def scrape_annotations(scope: Scope) -> dict[str, str]:
-    """The annotations by which Prometheus's usual Pod job finds what to scrape."""
-    metrics = scope.component.metrics
-    assert metrics is not None
-    return {
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": str(metrics_port(scope)),
-        "prometheus.io/path": metrics.path or "/metrics",
-    }
-
-
-def metrics_port(scope: Scope) -> int:
-    """The number of the port that metrics are served at."""
-    metrics = scope.component.metrics
-    assert metrics is not None
-    ports = scope.component.ports or ()
-    if metrics.port is None:
-        return ports[0].port if ports else 80
-    named = next((port.port for port in ports if metrics.port in (port.name, str(port.port))), None)
-    return named if named is not None else int(metrics.port) if metrics.port.isdecimal() else 80

@@ -12,7 +12,8 @@ from homeport.api import labels
 from homeport.api.conditions import Health, Reason
 from homeport.api.labels import OwnerKey
 from homeport.outcome import Outcome, Stalled, Wait
-from homeport.plan.health import verdict
+from homeport.plan import turns as waiting_turns
+from homeport.plan.health import PAUSED, verdict
 from homeport.plan.types import PHASES, Change, Phase, Verb, Versions
 from homeport.plan.world import ChildKey, Decision, Desired
 
@@ -33,6 +34,7 @@ def decide(
     problems: list[Outcome] = []
     unready = _unready_components(changes)
     migrating = _unfinished_migrations(changes)
+    turns = {key: Wait(Reason.DEPENDENCY_NOT_READY, why) for key, why in waiting_turns.held(changes).items()}
     unsettled: set[str] = set()
     for change in sorted(changes, key=_order):
         child = change.child
@@ -46,7 +48,7 @@ def decide(
                 steps.append(change)
             continue
         key = (child.cluster, change.id)
-        problem = _ownership(owner, change) or _replacement(change, may_replace)
+        problem = _ownership(owner, change) or _password(change) or _replacement(change, may_replace)
         if problem is not None:
             problems.append(problem)
             held[key] = problem.message
@@ -55,7 +57,8 @@ def decide(
         if change.drift:
             steps.append(change)
             continue
-        wait = _order_of_rollout(change, desired, unready, migrating) or _inputs(change, versions or {})
+        wait = _order_of_rollout(change, desired, unready, migrating) or turns.get(key)
+        wait = wait or _inputs(change, versions or {})
         if wait is None:
             steps.append(change)
         else:
@@ -79,14 +82,13 @@ def _unready_components(changes: Sequence[Change]) -> set[ComponentKey]:
         child = change.child
         if child is None or child.phase not in (Phase.RUN, Phase.MIGRATE):
             continue
-        key = (child.environment, child.component)
         well = (
             change.live is not None
             and (change.verb is Verb.NOTHING or change.drift)
             and verdict(change.live).health in (Health.HEALTHY, Health.SUSPENDED)
         )
         if not well:
-            unready.add(key)
+            unready.update((child.environment, name) for name in child.components)
     return unready
 
 
@@ -98,7 +100,8 @@ def _unfinished_migrations(changes: Sequence[Change]) -> dict[ComponentKey, str]
             continue
         state = verdict(change.live) if change.live is not None else None
         if state is None or state.health is not Health.HEALTHY:
-            out[child.environment, child.component] = state.message if state else "it has not started"
+            waits = PAUSED if child.paused else "it has not started"
+            out[child.environment, child.component] = state.message if state else waits
     return out
 
 
@@ -106,13 +109,28 @@ def _ownership(owner: OwnerKey, change: Change) -> Stalled | None:
     """Never overwrite what isn't ours."""
     if change.live is None:
         return None
-    holder = labels.owner_of(change.live)
+    holder = change.holder
     if holder == owner:
         return None
     whose = f"belongs to {holder.kind} {holder.namespace}/{holder.name}" if holder else "isn't Homeport's"
     return Stalled(
         Reason.NAME_TAKEN,
         f"{change.id.shown} exists and {whose}; rename the component, set spec.namePrefix, or remove that object",
+    )
+
+
+def _password(change: Change) -> Stalled | None:
+    """What was generated once is in use somewhere: it is never replaced by another value under a new key."""
+    generate = change.child.generate if change.child is not None else None
+    data = (change.live or {}).get("data") or {}
+    missing = [key for key in generate or () if not data.get(key)]
+    if not missing or not data:
+        return None
+    return Stalled(
+        Reason.REPLACEMENT_REQUIRED,
+        f"{change.id.shown} has {', '.join(sorted(data))} and no {missing[0]}; what is in use was generated under "
+        f"another key: name that in generate.key, put the value under {missing[0]} by hand, or delete the Secret to "
+        "have another value made",
     )
 
 
@@ -138,7 +156,7 @@ _WAITS_FOR = "waits for "
 
 
 def _is_sibling_wait(wait: Wait) -> bool:
-    return wait.message.startswith(_WAITS_FOR)
+    return wait.message.startswith((_WAITS_FOR, PAUSED))
 
 
 def _order_of_rollout(
@@ -147,12 +165,18 @@ def _order_of_rollout(
     child = change.child
     if child is None or child.phase is Phase.PREPARE:
         return None
-    environment, component = child.environment, child.component
-    blockers = [n for n in desired.needs.get((environment, component), ()) if (environment, n) in unready]
+    if child.paused and child.phase is Phase.MIGRATE and change.live is None:
+        return Wait(Reason.DEPENDENCY_NOT_READY, f"{PAUSED}: its migration waits for that")
+    environment, own = child.environment, child.components
+    needs = dict.fromkeys(n for name in own for n in desired.needs.get((environment, name), ()) if n not in own)
+    blockers = [n for n in needs if (environment, n) in unready]
     if blockers:
         return Wait(Reason.DEPENDENCY_NOT_READY, _WAITS_FOR + " and ".join(blockers))
-    if child.phase is not Phase.MIGRATE and (environment, component) in migrating:
-        return Wait(Reason.DEPENDENCY_NOT_READY, f"{_WAITS_FOR}its migration: {migrating[environment, component]}")
+    # A workload that is there and held starts no Pods of the new version, and can be told to hold before it migrates.
+    held = child.paused and child.phase is Phase.RUN and change.live is not None
+    migration = next((migrating[environment, name] for name in own if (environment, name) in migrating), None)
+    if child.phase is not Phase.MIGRATE and migration is not None and not held:
+        return Wait(Reason.DEPENDENCY_NOT_READY, f"{_WAITS_FOR}its migration: {migration}")
     return None
 
 
@@ -181,8 +205,13 @@ def prune(owner: OwnerKey, left: Mapping[ChildKey, Mapping[str, object]]) -> tup
     return tuple(
         removal(key, left[key])
         for key in sorted(left)
-        if labels.owner_of(left[key]) == owner and key[1].kind != "Namespace"
+        if labels.owner_of(left[key], labels.plane_of(left[key])) == owner and key[1].kind != "Namespace"
     )
+
+
+def _has_mounts(found: Mapping[str, object]) -> bool:
+    spec = found.get("spec")
+    return found.get("kind") == "LXCContainer" and isinstance(spec, Mapping) and bool(spec.get("mounts"))
 
 
 def removal(key: ChildKey, found: Mapping[str, object]) -> Change:
@@ -199,5 +228,5 @@ def removal(key: ChildKey, found: Mapping[str, object]) -> Change:
         "no longer declared",
         live=found,
         cluster=key[0],
-        loses_data=key[1].kind in ("PersistentVolumeClaim", "Secret"),
+        loses_data=key[1].kind in ("PersistentVolumeClaim", "Secret") or _has_mounts(found),
     )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import semver
 
 from homeport.api import labels
 from homeport.api.application import ApplicationSpec
+from homeport.api.base import Model
 from homeport.api.conditions import Health, Reason, worst_health
 from homeport.api.project import Milestone, ProjectSpec, Requirement
 from homeport.api.resource import Resource
 from homeport.outcome import Ok, Outcome, Stalled, Wait, worst
-from homeport.plan.environment import owned, role_bindings
+from homeport.plan.backup import final
+from homeport.plan.environment_objects import owned, role_bindings
 from homeport.plan.types import Child
 from homeport.plan.world import Desired, ProjectWorld, Report
 
 Project = Resource[ProjectSpec]
+SpecT = TypeVar("SpecT", bound=Model)
 ACTIVITY_LIMIT = 50
 
 
@@ -35,7 +38,10 @@ def desired(project: Project, world: ProjectWorld) -> Desired:
             ),
             complete=False,
         )
-    holder = labels.owner_of(world.namespace) if world.namespace is not None else None
+    holder = None
+    if world.namespace is not None:
+        # It may be another control plane's, too.
+        holder = labels.owner_of(world.namespace, labels.plane_of(world.namespace))
     if holder is not None:
         return Desired(
             problems=(
@@ -64,22 +70,28 @@ def namespace_marks(project: Project, archived: bool) -> dict[str, Any]:
     }
 
 
+def lasting(resources: Iterable[Resource[SpecT]]) -> list[Resource[SpecT]]:
+    """What isn't a pull request's preview: those come and go, and what is wrong with one is no fault of the project."""
+    return [found for found in resources if labels.PREVIEW_OF not in found.labels]
+
+
 def is_archived(project: Project, world: ProjectWorld) -> bool:
     """Whether archiving is over: every application says that it is scaled to zero."""
     archived = all(_ready_reason(app) == Reason.ARCHIVED for app in world.applications)
-    return project.spec.archived and archived and not world.invalid
+    return final.lets_go(project) and archived and not world.invalid
 
 
 def status(project: Project, world: ProjectWorld, wanted: Desired, report: Report) -> tuple[dict[str, Any], Outcome]:
     """The kind's own status fields, and how the reconciliation ended."""
+    applications = lasting(world.applications)
     environments = [
-        {"name": env.name, "ready": _is_ready(env)} for env in sorted(world.environments, key=lambda e: e.name)
+        {"name": env.name, "ready": _is_ready(env)} for env in sorted(lasting(world.environments), key=lambda e: e.name)
     ]
-    ready = sum(_is_ready(app) for app in world.applications)
+    ready = sum(_is_ready(app) for app in applications)
     milestones = [milestone_status(m, world) for m in project.spec.milestones or ()]
     fields: dict[str, Any] = {
         "health": str(health(project, world)),
-        "applications": {"ready": ready, "total": len(world.applications)},
+        "applications": {"ready": ready, "total": len(applications)},
         "environments": environments,
     }
     if milestones:
@@ -88,7 +100,11 @@ def status(project: Project, world: ProjectWorld, wanted: Desired, report: Repor
     activity = merge_activity(project.status.get("activity") or (), world.activity)
     if activity:
         fields["activity"] = activity
+    last = last_backups(project, world)
+    fields |= last.fields
     outcomes: list[Outcome] = [*wanted.problems, *report.problems]
+    if last.outcome is not None:
+        outcomes.append(last.outcome)
     after = _until_tomorrow(world.now) if milestones else None
     outcome = worst([*outcomes, Ok(after=after)])
     if not isinstance(outcome, Ok):
@@ -98,16 +114,25 @@ def status(project: Project, world: ProjectWorld, wanted: Desired, report: Repor
             left = [app.name for app in world.applications if _ready_reason(app) != Reason.ARCHIVED]
             return fields, Wait(Reason.PROGRESSING, f"archiving: {', '.join(sorted(left)[:5])} not scaled to zero yet")
         return fields, Ok("archived: scaled to zero, data kept", after, Reason.ARCHIVED)
-    text = f"{ready} of {len(world.applications)} applications ready in {len(environments)} environments"
+    total, places = len(applications), len(environments)
+    text = (
+        f"{ready} of {total} application{'s' if total != 1 else ''} ready "
+        f"in {places} environment{'s' if places != 1 else ''}"
+    )
     return fields, Ok(text, after)
+
+
+def last_backups(project: Project, world: ProjectWorld) -> final.Step:
+    """How far the last backups are that come before archiving or deletion."""
+    return final.step(project, world.backups, world.runs, world.now)
 
 
 def health(project: Project, world: ProjectWorld) -> Health:
     """The worst of what the project holds. Unknown while an application has said nothing yet."""
     if project.spec.archived and is_archived(project, world):
         return Health.SUSPENDED
-    values = [application_health(app) for app in world.applications]
-    values.extend(_environment_health(env) for env in world.environments)
+    values = [application_health(app) for app in lasting(world.applications)]
+    values.extend(_environment_health(env) for env in lasting(world.environments))
     if world.invalid:
         values.append(Health.DEGRADED)
     return worst_health(values)

@@ -1,4 +1,4 @@
-"""From an Application to the Kubernetes objects of one environment.
+"""From an Application to the objects of one environment, which become Pods or, on Proxmox VE, LXC containers.
 
 One page: components of the environment -> their objects -> patches -> names of Jobs -> Pod Security. Pure: the same
 application, place, versions and done Jobs always give the same objects, in the same order.
@@ -6,14 +6,35 @@ application, place, versions and done Jobs always give the same objects, in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from homeport.api.application import ApplicationEnvironment, ApplicationSpec
 from homeport.api.component import Component
 from homeport.api.resource import InvalidSpec, Resource
 from homeport.plan import catalog as catalog_items
-from homeport.plan import checks, jobs, network, overrides, patches, podsecurity, scaling, storage, workloads
+from homeport.plan import (
+    checks,
+    edge,
+    edge_gateway,
+    edge_ingress,
+    jobs,
+    monitoring,
+    names,
+    network,
+    overrides,
+    patches,
+    podsecurity,
+    routing,
+    scaling,
+    storage,
+    workloads,
+)
+from homeport.plan.proxmox_app import checks as proxmox_checks
+from homeport.plan.proxmox_app import containers as proxmox_containers
+from homeport.plan.proxmox_app import objects as proxmox_objects
+from homeport.plan.proxmox_app import omissions
+from homeport.plan.proxmox_app.guests import NO_GUESTS, Guests
 from homeport.plan.scope import ObjectRef, Scope, scope
 from homeport.plan.types import Child, Place, Versions
 
@@ -31,34 +52,50 @@ def render(
     app: Resource[ApplicationSpec],
     place: Place,
     versions: Versions = NO_VERSIONS,
-    done: Mapping[str, str] | None = None,
+    done: jobs.Done | None = None,
     *,
     catalog: Catalog | None = None,
+    guests: Guests = NO_GUESTS,
+    resting: Set[str] = frozenset(),
 ) -> tuple[Child, ...]:
     """Every object that ``app`` wants in ``place``. Raises InvalidSpec with what to write instead.
 
     ``versions`` are those of Secrets and ConfigMaps that others make; ``done`` has the digests of Jobs that have
-    succeeded (``<environment>/<component>/<migrate|job>``), which aren't rendered again.
+    succeeded (``<environment>/<component>/<migrate|job>``), which aren't rendered again; ``guests`` are the
+    application's containers that are there, on Proxmox VE; ``resting`` are components that don't run for now.
     """
-    parts = components(app, place.name, catalog)
+    parts = tuple(_at_rest(part) if part.name in resting else part for part in components(app, place.name, catalog))
     for part in parts:
         if part.catalog is not None:
             raise InvalidSpec([_no_catalog(part)])
     problems = checks.problems(app.spec, parts, place)
+    if place.on_proxmox:
+        problems += proxmox_checks.problems(app, parts, place, runtimes_of(catalog))
     if problems:
         raise InvalidSpec(problems)
     version = version_in(app.spec, place.name)
-    made: frozenset[ObjectRef] = frozenset(("Secret", secret.name) for part in parts for secret in part.secrets or ())
-    children = [
-        child
+    made: dict[ObjectRef, str] = {
+        ("Secret", secret.name): names.digest_of(secret.template) if secret.template else ""
         for part in parts
-        for child in _objects(scope(app, place, part, version=version, versions=versions, made=made))
-    ]
+        for secret in part.secrets or ()
+    }
+    scopes = [scope(app, place, part, version=version, versions=versions, made=made) for part in parts]
+    if place.on_proxmox:
+        hosts = proxmox_containers.hosts(scopes)
+        children = [child for of in scopes for child in proxmox_objects.of(of, hosts, guests, done or {})]
+        children += proxmox_objects.shared(scopes, hosts)
+    else:
+        children = [child for of in scopes for child in _objects(of)]
     entry = environment(app.spec, place.name)
     if entry is not None and entry.patches:
         children = patches.patched(children, entry)
     podsecurity.enforce(children, place)
     return _finished(children, done or {})
+
+
+def _at_rest(component: Component) -> Component:
+    """A component as it is while its data is restored: nothing of it starts, and all else stays."""
+    return component.model_copy(update={"suspend": True} if component.type == "cron" else {"replicas": 0})
 
 
 def _objects(of: Scope) -> Iterable[Child]:
@@ -74,6 +111,7 @@ def _objects(of: Scope) -> Iterable[Child]:
         yield from storage.claim_children(of)
         if component.type == "service":
             yield network.service(of)
+    yield from monitoring.children(of)
     if not of.runs:
         if component.type == "cron":
             yield jobs.cron_job(of)
@@ -83,15 +121,14 @@ def _objects(of: Scope) -> Iterable[Child]:
     if component.migrate is not None and not place.archived:
         yield jobs.migration(of)
     yield workloads.workload(of)
-    if not place.archived:
-        if component.autoscaling is not None:
-            yield scaling.autoscaler(of)
-        if of.replicas >= 2:
-            yield scaling.disruption_budget(of)
-    yield from network.ingresses(of)
+    if of.autoscaled:
+        yield scaling.autoscaler(of)
+    if scaling.may_be_several(of):
+        yield scaling.disruption_budget(of)
+    yield from routing.routes(of)
 
 
-def _finished(children: Iterable[Child], done: Mapping[str, str]) -> tuple[Child, ...]:
+def _finished(children: Iterable[Child], done: jobs.Done) -> tuple[Child, ...]:
     """The children with Jobs under their own names and without those that are done. Raises InvalidSpec for twins."""
     out: list[Child] = []
     seen: dict[tuple[str, str], Child] = {}
@@ -138,7 +175,7 @@ def components_of(
     entry = environment(spec, environment_name)
     given = (entry.overrides if entry is not None else None) or {}
     catalog = catalog if uses_catalog(spec) else None
-    if not given and catalog is None:
+    if not given and catalog is None and all(component.enabled is None for component in spec.components):
         return spec.components
     key = id(spec), environment_name
     known = _merged.get(key)
@@ -146,12 +183,16 @@ def components_of(
         return known[2]
     problems: list[str] = []
     out: list[Component] = []
+    off = {component.name for component in spec.components if not _enabled(component, given.get(component.name))}
     for component in spec.components:
+        if component.name in off:
+            continue
         where = f"spec.environments[{environment_name}].overrides[{component.name}]"
         try:
             out.extend(_effective(component, given.get(component.name), where, catalog, spec.name_prefix or ""))
         except InvalidSpec as error:
             problems.extend(error.problems)
+    out = [_without_needs(component, off) for component in out]
     if not problems and catalog is not None:
         problems = _crowded(out)
     if problems:
@@ -160,6 +201,21 @@ def components_of(
         _merged.pop(next(iter(_merged)))
     _merged[key] = spec, catalog, tuple(out)
     return tuple(out)
+
+
+def _enabled(component: Component, override: Mapping[str, Any] | None) -> bool:
+    """Whether a component of a spec is there in an environment at all."""
+    given = override or {}
+    own = None if "enabled" in (given.get("without") or ()) else component.enabled
+    return given.get("enabled", own) is not False
+
+
+def _without_needs(component: Component, off: Set[str]) -> Component:
+    """The component, waiting for nothing that isn't there."""
+    needs = component.depends_on or ()
+    if off.isdisjoint(needs):
+        return component
+    return component.model_copy(update={"depends_on": tuple(name for name in needs if name not in off)})
 
 
 def _effective(
@@ -192,6 +248,11 @@ def _crowded(parts: Sequence[Component]) -> list[str]:
 def uses_catalog(spec: ApplicationSpec) -> bool:
     """Whether any component comes from the catalog."""
     return any(component.catalog is not None for component in spec.components)
+
+
+def runtimes_of(catalog: Catalog | None) -> Mapping[str, Sequence[str]]:
+    """Where catalog items run, by their names, as far as that is known."""
+    return catalog.runtimes if isinstance(catalog, catalog_items.Expansion) else {}
 
 
 def catalog_components(spec: ApplicationSpec) -> tuple[Component, ...]:
@@ -227,10 +288,24 @@ def url(app: Resource[ApplicationSpec], place: Place, catalog: Catalog | None = 
     settings = place.spec.ingress
     for component in components(app, place.name, catalog):
         for route in component.routes or ():
-            host = route.host or (settings.domain if settings is not None else None)
+            host = edge.host_of(place.spec, route)
             if host and not host.startswith("*"):
-                return f"{'https' if settings is not None and settings.tls is not None else 'http'}://{host}"
+                return f"{'https' if edge.is_secure(settings) else 'http'}://{host}"
     return None
+
+
+def left_out(component: Component, place: Place, siblings: bool = True) -> dict[str, str]:
+    """What a component declares and can't be carried out in ``place``: the setting, and what to do about it.
+    ``siblings``: whether there are components that may reach it by its name."""
+    out: dict[str, str] = {}
+    for route in component.routes or ():
+        if edge.uses_gateway(place.spec, place.capabilities, place.way):
+            found = edge_gateway.missing(route, place.capabilities)
+        else:
+            found = edge_ingress.dialect(place).missing(route)
+        out |= {f"routes.{setting}": why for setting, why in found.items()}
+    out |= monitoring.left_out(component, place)
+    return out | omissions.of(component, place, siblings) if place.on_proxmox else out
 
 
 def _no_catalog(component: Component) -> str:

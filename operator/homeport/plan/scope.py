@@ -22,7 +22,8 @@ MIGRATE_SUFFIX = ".migrate"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One component in one environment. ``made`` are the objects that the application itself makes."""
+    """One component in one environment. ``made`` are the Secrets that the application itself makes, each with a digest
+    of what may change in it: its template, if it has one."""
 
     app: Resource[ApplicationSpec]
     place: Place
@@ -33,13 +34,25 @@ class Scope:
     labels: Mapping[str, str]
     pod_labels: Mapping[str, str]
     selector: Mapping[str, str]
-    made: frozenset[ObjectRef]
+    made: Mapping[ObjectRef, str]
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether an autoscaler decides about the replicas. Zero stops it, as Kubernetes has it.
+
+        Source: https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
+        (implicit maintenance-mode deactivation)
+        """
+        component = self.component
+        return component.autoscaling is not None and component.replicas != 0 and not self.place.archived
 
     @property
     def replicas(self) -> int:
         """How many replicas are wanted at least, archived or not."""
-        scaling = self.component.autoscaling
-        return scaling.min if scaling is not None else 1 if self.component.replicas is None else self.component.replicas
+        scaling, number = self.component.autoscaling, self.component.replicas
+        if scaling is not None and number != 0:
+            return scaling.min
+        return 1 if number is None else number
 
     @property
     def runs(self) -> bool:
@@ -65,7 +78,9 @@ class Scope:
         deletion: Literal["Delete", "Retain"] = "Delete",
         scale_to: int | None = None,
         generate: Mapping[str, int] | None = None,
+        template: Mapping[str, str] | None = None,
         reads: tuple[ObjectRef, ...] = (),
+        turn: Literal["", "Rolling", "Ordered"] = "",
     ) -> Child:
         """``manifest`` as a child of the application."""
         return Child(
@@ -77,7 +92,10 @@ class Scope:
             cluster=self.place.cluster,
             scale_to=scale_to,
             generate=generate,
+            template=template or {},
             reads=reads,
+            turn=turn,
+            paused=bool(self.component.paused),
         )
 
 
@@ -88,7 +106,7 @@ def scope(
     *,
     version: str,
     versions: Versions,
-    made: frozenset[ObjectRef],
+    made: Mapping[ObjectRef, str],
 ) -> Scope:
     """The scope of ``component``, with its labels."""
     value = names.label_value

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from homeport.api import labels
 from homeport.api.component import Component
-from homeport.api.pod import Volume
+from homeport.api.pod import GeneratedSecret, Volume
 from homeport.plan import containers, names, quantities
 from homeport.plan.scope import Scope
 from homeport.plan.types import Child, Manifest, Phase
 
-TMP = "/tmp"  # noqa: S108  the path in a container
+TMP = "/tmp"  # noqa: S108  the path in a container  # nosec B108
 # The default, declared because a default once filled in would stay behind when a volume becomes something else.
 _MODE = 0o644
 
@@ -176,5 +177,13 @@ def secret_children(scope: Scope) -> Iterable[Child]:
     """Secrets that are made once. They hold no data here: what is generated is never rendered."""
     for secret in scope.component.secrets or ():
         manifest = scope.manifest("v1", "Secret", name=secret.name, type="Opaque")
-        generate = {secret.generate.key or "password": secret.generate.length}
-        yield scope.child(manifest, Phase.PREPARE, deletion="Retain", generate=generate)
+        digest = scope.made["Secret", secret.name]
+        if digest:
+            manifest["metadata"] = scope.metadata(secret.name, {labels.INPUTS_HASH: digest})
+        generate = {generated_key(secret): secret.generate.length}
+        yield scope.child(manifest, Phase.PREPARE, deletion="Retain", generate=generate, template=secret.template or {})
+
+
+def generated_key(secret: GeneratedSecret) -> str:
+    """The key of what is generated."""
+    return secret.generate.key or "password"

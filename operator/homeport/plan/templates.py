@@ -18,6 +18,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 SUFFIX = ".yaml.j2"
+FOLDER = "templates/"
+"""Where a catalog item has them."""
 STEPS = 10_000
 OUTPUT = 256 * 1024
 """Characters that one template may write."""
@@ -55,6 +57,40 @@ def rendered(templates: Mapping[str, str], context: Mapping[str, Any]) -> list[d
 
     A file that starts with an underscore is there for the others to include. Raises TemplateError.
     """
+    sandbox = _sandbox(templates)
+    out: list[dict[str, Any]] = []
+    for name in sorted(templates):
+        if name.startswith("_") or not name.endswith(SUFFIX):
+            continue
+        where = f"{FOLDER}{name}"
+        text = _text(sandbox, name, context, FOLDER)
+        out += _documents(text, where)
+        if len(out) > DOCUMENTS:
+            raise TemplateError(f"{where}: makes more than {DOCUMENTS} components")
+    return out
+
+
+def compiled(templates: Mapping[str, str]) -> None:
+    """Compile every template, render none. Raises TemplateError."""
+    sandbox = _sandbox(templates)
+    for name in sorted(templates):
+        try:
+            sandbox.get_template(name)
+        except TemplateSyntaxError as error:
+            raise TemplateError(f"{FOLDER}{error.name or name}:{error.lineno}: {error.message}") from None
+
+
+def texts(templates: Mapping[str, str], names: Iterable[str], context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) of what the templates ``names`` make, one after the other; all ``templates`` can be included.
+
+    Raises TemplateError.
+    """
+    sandbox = _sandbox(templates)
+    for name in names:
+        yield name, _text(sandbox, name, context, "")
+
+
+def _sandbox(templates: Mapping[str, str]) -> _Sandbox:
     steps = iter(range(STEPS))
 
     def bounded(*args: int) -> Iterator[int]:
@@ -78,33 +114,30 @@ def rendered(templates: Mapping[str, str], context: Mapping[str, Any]) -> list[d
         sandbox.globals.pop(name, None)
     sandbox.globals["range"] = bounded
     sandbox.filters["tojson"] = _tojson
-    out: list[dict[str, Any]] = []
-    for name in sorted(templates):
-        if name.startswith("_") or not name.endswith(SUFFIX):
-            continue
-        where = f"templates/{name}"
-        text = _text(sandbox, name, context, where)
-        out += _documents(text, where)
-        if len(out) > DOCUMENTS:
-            raise TemplateError(f"{where}: makes more than {DOCUMENTS} components")
-    return out
+    return sandbox
 
 
 def _tojson(value: Any) -> str:
     """JSON, which is YAML too: nothing in a value can end the field that it is in."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=_not_json)
 
 
-def _text(sandbox: _Sandbox, name: str, context: Mapping[str, Any], where: str) -> str:
+def _not_json(value: Any) -> str:
+    # A variable that isn't there says so itself.
+    return str(value) if isinstance(value, StrictUndefined) else json.dumps(value)
+
+
+def _text(sandbox: _Sandbox, name: str, context: Mapping[str, Any], folder: str) -> str:
+    where = f"{folder}{name}"
     try:
         template: Template = sandbox.get_template(name)
         return "".join(_limited(template.generate(dict(context)), where))
     except TemplateError:
         raise
     except TemplateSyntaxError as error:
-        raise TemplateError(f"templates/{error.name or name}:{error.lineno}: {error.message}") from None
+        raise TemplateError(f"{folder}{error.name or name}:{error.lineno}: {error.message}") from None
     except TemplateNotFound as error:
-        raise TemplateError(f"{where}: includes {error.name!r}, which is not among the item's templates") from None
+        raise TemplateError(f"{where}: includes {error.name!r}, which is not among the templates") from None
     except SecurityError as error:
         raise TemplateError(f"{where}{_line(error)}: not allowed in a template: {error}") from None
     except UndefinedError as error:
@@ -133,16 +166,17 @@ def _limited(pieces: Iterable[str], where: str) -> Iterator[str]:
         yield piece
 
 
-class _Loader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
     """Plain data only: no anchors, which can grow without bound, and a day stays text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """As PyYAML's, without aliases."""
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("anchors and aliases aren't read in templates; write it out, or use a macro")
         return super().compose_node(parent, index)
 
 
-_Loader.yaml_implicit_resolvers = {
+PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -150,7 +184,7 @@ _Loader.yaml_implicit_resolvers = {
 
 def _documents(text: str, where: str) -> list[dict[str, Any]]:
     try:
-        found = [document for document in yaml.load_all(text, _Loader) if document is not None]
+        found = [document for document in yaml.load_all(text, PlainLoader) if document is not None]
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise TemplateError(f"{where}: what it makes isn't YAML: {' '.join(str(error).split())[:500]}") from None
     for document in found:

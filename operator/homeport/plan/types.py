@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from homeport.api import labels
 from homeport.api.environment import EnvironmentSpec
+from homeport.api.labels import OwnerKey
+from homeport.plan.capabilities import NONE, Capabilities, Way
 
 Manifest = dict[str, Any]
 """A Kubernetes object as JSON has it."""
@@ -55,6 +57,15 @@ class Place:
     spec: EnvironmentSpec
     archived: bool = False
     cluster: str = ""
+    capabilities: Capabilities = NONE
+    way: Way | None = None
+    """What the environment's class was found to be, once."""
+    """What the cluster offers beyond Kubernetes's own kinds."""
+
+    @property
+    def on_proxmox(self) -> bool:
+        """Whether applications run as LXC containers here."""
+        return self.spec.runtime == "Proxmox"
 
     @property
     def retains(self) -> bool:
@@ -87,6 +98,7 @@ class Child:
     ``scale_to``: the workload's replicas belong to an autoscaler; this many are written once, at the handover.
     ``job_hash``: set on Jobs that run once; recorded in status when they have succeeded.
     ``generate``: for a Secret made once: key -> length; its data is made when it isn't there and never changed.
+    ``template``: its further keys, in which ``$(key)`` stands for what was generated.
     ``copy_of``: for a Secret copied from (namespace, name); its data comes from there when it is applied.
     """
 
@@ -99,9 +111,21 @@ class Child:
     scale_to: int | None = None
     job_hash: str | None = None
     generate: Mapping[str, int] | None = None
+    template: Mapping[str, str] = field(default_factory=dict)
     copy_of: tuple[str, str] | None = None
     copy_version: str = ""
     """For a copied Secret: the version of its source that was seen."""
+    gathered: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+    """For a Secret put together of others' keys: key -> (namespace, name, key); read when it is applied."""
+    given: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """For such a Secret: what is in it beside that."""
+    paused: bool = False
+    """Whether its component's rollout is held."""
+    turn: Literal["", "Rolling", "Ordered"] = ""
+    """For one of a component's containers: Rolling waits for the others to be well before it is changed, Ordered also
+    for those before it before it is made."""
+    members: tuple[str, ...] = ()
+    """For a workload of several components: their names; ``component`` is the first of them then."""
     reads: tuple[tuple[str, str], ...] = ()
     """For a workload: the (kind, name) of Secrets and ConfigMaps of the namespace that its Pods can't start without."""
 
@@ -109,6 +133,11 @@ class Child:
     def id(self) -> ObjectId:
         """The object's identity."""
         return object_id(self.manifest)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components that it is of."""
+        return self.members or (self.component,)
 
 
 class Verb(StrEnum):
@@ -138,6 +167,15 @@ class Change:
     cluster: str = ""
     drift: bool = False
     """The object was as wanted when it was last applied: somebody else changed it since."""
+
+    @property
+    def holder(self) -> OwnerKey | None:
+        """Whose the object is that is there; None when it isn't this control plane's, or nothing is there."""
+        if self.live is None:
+            return None
+        # What is there and no longer wanted was found among our own.
+        plane = labels.plane_of(self.child.manifest if self.child is not None else self.live)
+        return labels.owner_of(self.live, plane)
 
     @property
     def environment(self) -> str:

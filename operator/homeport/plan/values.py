@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 from jsonschema import validators
+from referencing import Registry
 
 from homeport.plan import quantities
 
@@ -43,6 +44,9 @@ def _quantity(validator: Any, bounds: Mapping[str, str], instance: Any, schema: 
 
 _extend: Any = validators.extend
 _Validator: Any = _extend(jsonschema.Draft202012Validator, {"quantity": _quantity})
+_NOWHERE: Any = Registry()
+"""Nothing is fetched: without one, jsonschema opens a $ref's address."""
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 def check_schema(schema: Schema) -> str:
@@ -58,15 +62,16 @@ def check_schema(schema: Schema) -> str:
 
 def _refers_outside(schema: Any) -> bool:
     if isinstance(schema, Mapping):
-        ref = schema.get("$ref")
-        return (isinstance(ref, str) and not ref.startswith("#")) or any(_refers_outside(v) for v in schema.values())
+        refs = [schema[name] for name in _REFERENCES if isinstance(schema.get(name), str)]
+        return any(not ref.startswith("#") for ref in refs) or any(_refers_outside(v) for v in schema.values())
     return isinstance(schema, list) and any(_refers_outside(v) for v in schema)
 
 
 def problems(schema: Schema, values: Mapping[str, Any], path: str, item: str) -> list[str]:
     """What is wrong with ``values``, a sentence each, at most ten."""
     found = sorted(
-        _Validator(schema).iter_errors(dict(values)), key=lambda error: [str(p) for p in error.absolute_path]
+        _Validator(schema, registry=_NOWHERE).iter_errors(dict(values)),
+        key=lambda error: [str(p) for p in error.absolute_path],
     )
     out: dict[str, None] = {}
     for error in found:
@@ -135,6 +140,17 @@ def _span(least: int | None, most: int | None) -> str:
     if least and most is not None:
         return f"{least} to {most}"
     return f"at least {least}" if least else f"at most {most}"
+
+
+def examples(schema: Schema) -> dict[str, Any]:
+    """An example for each value that is required and has no default."""
+    out = {}
+    for name in schema.get("required") or ():
+        described_ = _property(schema, name)
+        found = described_.get("examples")
+        if "default" not in described_ and isinstance(found, list) and found:
+            out[name] = found[0]
+    return out
 
 
 def filled(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ _HELD = 1000
 def workload(scope: Scope) -> Child:
     """The Deployment or StatefulSet of a component."""
     manifest = stateful_set(scope) if scope.component.type == "stateful" else deployment(scope)
-    # Replicas that an autoscaler decides about are left to it; an archived project has no autoscaler.
-    scaled = scope.component.autoscaling is not None and not scope.place.archived
+    # Replicas that an autoscaler decides about are left to it.
+    scaled = scope.autoscaled
     if scaled:
         manifest["metadata"]["annotations"] = {names.AUTOSCALED: "true"}
     else:

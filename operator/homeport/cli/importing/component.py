@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from homeport.cli.errors import Failure
 from homeport.cli.importing import links, volumes
-from homeport.cli.importing.conversion import HOST, Component, Conversion
+from homeport.cli.importing.conversion import END, HOST, IMAGE, Component, Conversion
 from homeport.cli.importing.service import Service
 from homeport.plan import quantities
 
@@ -22,6 +23,7 @@ _PORT_NAMES = {
     3306: "mysql",
     6379: "redis",
 }
+_PULL = {"always": "Always", "missing": "IfNotPresent", "if_not_present": "IfNotPresent", "never": "Never"}
 # What Docker gives containers, without those that no standard but privileged allows.
 _CAPABILITIES = (
     *("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID"),
@@ -33,7 +35,7 @@ def of_service(
     of: Conversion, service: Service, env: Mapping[str, str], found: list[links.Secret], hosts: links.Hosts
 ) -> Component:
     """What a service becomes; ``env`` are its variables with siblings under their new names."""
-    out: Component = {"name": of.name(service.name), "type": "", "image": f"HPxIMAGEx{of.parts[service.name]}x"}
+    out: Component = {"name": of.name(service.name), "type": "", "image": f"{IMAGE}{of.parts[service.name]}{END}"}
     out["command"] = [hosts.linked(word, service)[0] for word in service.command or ()]
     out["args"] = [hosts.linked(word, service)[0] for word in service.args or ()]
     raw = service.raw
@@ -42,9 +44,14 @@ def of_service(
     out["ports"] = [_port(*port) for port in service.ports]
     out["env"] = _env(of, service, env, found, out)
     out["secrets"] = [
-        {"name": f"{HOST}-{secret.name}", "generate": {"length": max(16, min(64, len(secret.value)))}}
+        {"name": f"{HOST}-{secret.name}", "generate": {"length": secret.length}}
         for secret in found
         if secret.users[0] == service.name
+    ]
+    out["files"] = {path: text.replace("\r\n", "\n") for path, text in service.files.items()}
+    out["secretFiles"] = [
+        {"path": path, "secretRef": {"name": f"{HOST}-{links.of_file(name, found).name}", "key": "password"}}
+        for path, name in service.secret_files.items()
     ]
     out["volumes"] = volumes.volumes(of, service)
     out["resources"] = _resources(of, service)
@@ -54,6 +61,12 @@ def of_service(
     grace = _seconds(raw.get("stop_grace_period"))
     if grace is not None:
         out["terminationGracePeriodSeconds"] = grace
+    pull = str(raw.get("pull_policy") or "")
+    if pull:
+        out["imagePullPolicy"] = _PULL.get(pull)
+        if pull not in _PULL:
+            of.note(service.name, "pull_policy", f"{pull}: write imagePullPolicy beside catalog", dropped=True)
+    out["annotations"] = {k: "" if v is None else str(v) for k, v in pairs(raw.get("annotations"))}
     count = (raw.get("deploy") or {}).get("replicas", raw.get("scale"))
     if isinstance(count, int):
         out["replicas"] = count
@@ -62,6 +75,13 @@ def of_service(
         for name in ("probes", "replicas"):
             out.pop(name, None)
     return {key: value for key, value in out.items() if value not in ([], {}, None)}
+
+
+def pairs(value: Any) -> list[tuple[str, Any]]:
+    """What is written as a mapping, or as a list of NAME=VALUE."""
+    given = value or {}
+    found = given.items() if isinstance(given, Mapping) else (str(each).partition("=")[::2] for each in given)
+    return [(str(name), value) for name, value in found]
 
 
 def _type(of: Conversion, service: Service, made: Component) -> str:
@@ -123,10 +143,20 @@ def _resources(of: Conversion, service: Service) -> Component:
     reserved = deploy.get("reservations") or {}
     least = entry.get("min_memory")
     memory = volumes.size(limits.get("memory") or raw.get("mem_limit")) or (f"{least}Mi" if least else "1Gi")
-    cpu = str(limits.get("cpus") or raw.get("cpus") or entry.get("min_cpu") or 1)
+    cpu = _cpus(of, limits.get("cpus") or raw.get("cpus") or entry.get("min_cpu") or 1)
     asked = volumes.size(reserved.get("memory") or raw.get("mem_reservation")) or quantities.least("128Mi", memory)
-    requests = {"cpu": str(reserved.get("cpus") or quantities.least("50m", cpu)), "memory": asked}
+    requests = {"cpu": _cpus(of, reserved.get("cpus") or quantities.least("50m", cpu)), "memory": asked}
     return {"requests": requests, "limits": {"cpu": cpu, "memory": memory}}
+
+
+def _cpus(of: Conversion, value: Any) -> str:
+    try:
+        quantities.nanos(str(value))
+    except ValueError:
+        raise Failure(
+            f"{of.source.file}: cpus: {value!r} isn't a number of CPUs", "write it as in `cpus: 0.5`"
+        ) from None
+    return str(value)
 
 
 def _seconds(value: Any) -> int | None:
@@ -188,7 +218,11 @@ def _security(of: Conversion, service: Service) -> Component:
         out["privileged"] = True
     else:
         out["capabilities"] = {"drop": ["ALL"], "add": sorted({*kept, *added})}
-    given = raw.get("sysctls") or {}
-    pairs = given.items() if isinstance(given, Mapping) else (str(each).partition("=")[::2] for each in given)
-    out["sysctls"] = [{"name": str(name), "value": str(value)} for name, value in pairs]
+    out["sysctls"] = [{"name": name, "value": str(value)} for name, value in pairs(raw.get("sysctls"))]
+    groups = [str(group) for group in raw.get("group_add") or ()]
+    out["supplementalGroups"] = [int(group) for group in groups if group.isdecimal()]
+    for group in groups:
+        if not group.isdecimal():
+            text = f"{group}: write its number in securityContext.supplementalGroups beside catalog"
+            of.note(service.name, "group_add", text, dropped=True)
     return {key: value for key, value in out.items() if value != []}

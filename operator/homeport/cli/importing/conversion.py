@@ -9,8 +9,10 @@ from typing import Any
 from homeport.cli.importing.service import Service
 from homeport.cli.importing.source import Note, Source
 
-NAME, HOST = "HPxNAMEx", "HPxHOSTx"
-"""What depends on values or on the component's name stands as a token until the templates are written."""
+NAME, HOST, ACCESS = "HPxNAMEx", "HPxHOSTx", "HPxACCESSx"
+IMAGE, SIZE, END = "HPxIMAGEx_", "HPxSIZEx_", "_x"
+"""What depends on values or on the component's name stands as a token until the templates are written; an image's
+and a size's goes on with a key, which has no '_', and ENDs."""
 Component = dict[str, Any]
 
 
@@ -29,6 +31,9 @@ class Conversion:
     """Volumes by name, with the default of their value."""
     shared: dict[str, str] = field(default_factory=dict)
     """Volumes that several services mount -> the service whose claim it is."""
+
+    named: set[tuple[str, str]] = field(default_factory=set)
+    """(service, another that its variables name)."""
 
     def note(self, service: str, field_: str, text: str, dropped: bool = False) -> None:
         """Say what is changed or left out."""

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from homeport.cli.importing import component, images, links
-from homeport.cli.importing.conversion import Conversion
-from homeport.cli.importing.service import Service
-from homeport.cli.importing.source import REQUIRED, Source, slug, texts, unset, without_unset
+from homeport.cli.importing import component, entries, images, links
+from homeport.cli.importing.conversion import NAME, Conversion
+from homeport.cli.importing.service import PORTS, Service
+from homeport.cli.importing.source import Source, slug
+from homeport.cli.importing.variables import REQUIRED, needed, texts, unset, without_unset
 
 
 def convert(source: Source, services: Mapping[str, Service]) -> Conversion:
@@ -19,13 +20,15 @@ def convert(source: Source, services: Mapping[str, Service]) -> Conversion:
     _known_ports(out)
     hosts = links.Hosts(services, {name: out.host(name) for name in services})
     changed = _linked(out, hosts)
+    _say_what_is_unknown(out)
+    entries.say_what_is_left(source, services[main])
     _find_shared(out)
     found = links.secrets(services, out.order)
     for name in out.order:
         out.components[name] = component.of_service(out, services[name], changed[name], found, hosts)
     left = {unset(text) for text in texts(list(out.components.values())) if REQUIRED in text}
     if left:
-        raise source.needs(left)
+        raise needed(source, left)
     for name, made in out.components.items():
         out.components[name] = _without_unset(out, name, made)
     return out
@@ -86,15 +89,38 @@ def _order(services: Mapping[str, Service]) -> list[str]:
     return list(out)
 
 
+_LISTENS = re.compile(r"(?:^|_)(?:PORT|LISTEN|LISTEN_ADDR(?:ESS)?|BIND|BIND_ADDR(?:ESS)?)$")
+_HERE = re.compile(r"(?:localhost|127\.0\.0\.1):(\d{2,5})\b")
+
+
 def _known_ports(of: Conversion) -> None:
-    """Ports that are said elsewhere: in a catalog's entry, or known of the image."""
+    """Ports that are said elsewhere: in a catalog's entry, in its own settings, or known of the image."""
     entry = of.source.entry.get("ports")
     for service in of.services.values():
+        declared = dict(service.ports)
         told = [*(entry if isinstance(entry, list) and service.name == of.main else ())]
-        for port in [*images.ports(service.image), *told]:
+        for port in [*told, *_own_ports(service), *images.ports(service.image)]:
             number, _, protocol = str(port).partition("/")
-            if number.isdecimal() and len(service.ports) < 16:
+            if number.isdecimal() and 0 < int(number) < 65536 and len(service.ports) < PORTS:
                 service.ports.setdefault((int(number), (protocol or "TCP").upper()))
+        added = [f"{number}/{protocol}" for number, protocol in service.ports if (number, protocol) not in declared]
+        if added:
+            where = "the entry, its settings or what is known of the image says so"
+            of.note(service.name, "ports", f"{', '.join(added)} added: {where}")
+
+
+def _own_ports(service: Service) -> list[str]:
+    """Ports that a service's own settings name: PORT and its like, and what its healthcheck asks."""
+    out = []
+    for variable, value in service.env.items():
+        port = value.rpartition(":")[2]
+        if _LISTENS.search(variable.upper()) and port.isdecimal():
+            # DB_PORT and its like are another's.
+            own = variable.upper() == "PORT" or ":" in value
+            out += [port] if own else []
+    test = (service.raw.get("healthcheck") or {}).get("test")
+    words = test if isinstance(test, list) else [test or ""]
+    return [*out, *(found for word in words for found in _HERE.findall(str(word)))]
 
 
 def _linked(of: Conversion, hosts: links.Hosts) -> dict[str, dict[str, str]]:
@@ -106,11 +132,16 @@ def _linked(of: Conversion, hosts: links.Hosts) -> dict[str, dict[str, str]]:
             secret = links.is_secret(variable, value)
             text, named = (value, []) if secret else hosts.linked(value, service, variable)
             for target, port in named:
-                pair = re.sub(r"HOST(NAME)?$|SERVER$", "PORT", variable)
-                other = service.env.get(pair, "") if pair != variable else ""
+                pair = re.sub(r"(?i)(?:HOST(?:NAME)?|SERVER|ENDPOINT|ADDR(?:ESS)?)$", "PORT", variable)
+                other = service.env.get(pair if pair != variable else f"{variable}_PORT", "")
+                other = other or service.env.get(f"{variable}_PORT", "")
                 number = port or (int(other) if other.isdecimal() else 0)
-                if target != name and 0 < number < 65536 and len(of.services[target].ports) < 16:
-                    of.services[target].ports.setdefault((number, "TCP"))
+                ports = of.services[target].ports
+                if target != name and 0 < number < 65536 and (number, "TCP") not in ports and len(ports) < PORTS:
+                    ports[number, "TCP"] = None
+                    of.note(target, "ports", f"{number}/TCP added: {name}.environment.{variable} says so")
+                if target != name:
+                    of.named.add((name, target))
             out[name][variable] = text
     for name, service in of.services.items():
         for variable, value in out[name].items() if service.host_network else ():
@@ -118,6 +149,29 @@ def _linked(of: Conversion, hosts: links.Hosts) -> dict[str, dict[str, str]]:
             if seen:
                 of.note(name, f"environment.{variable}", f"localhost there is {', '.join(seen)}, by its port")
     return out
+
+
+def _say_what_is_unknown(of: Conversion) -> None:
+    """Services without a port, and those that are needed by others that don't say under which name they look."""
+    for name, service in of.services.items():
+        wanted = any(name in other.needs for other in of.services.values())
+        if not service.ports and not _is_done(of, name):
+            text = "none is declared, and none is known of the image; if it listens, write ports beside catalog"
+            if wanted:
+                text += "; siblings reach it under its name at any port"
+            of.note(name, "ports", text)
+        for need in service.needs:
+            words = " ".join([*(service.command or ()), *(service.args or ())])
+            named = (name, need) in of.named or any(alias in words for alias in of.services[need].names)
+            called = of.name(need).replace(NAME, of.source.name)
+            if not named and not _is_done(of, need) and called != need:
+                text = f"nothing in its settings names {need}; if its image looks for that name, tell it {called}"
+                of.note(name, f"depends_on.{need}", text)
+
+
+def _is_done(of: Conversion, name: str) -> bool:
+    """Whether a service is one that others wait for until it has ended."""
+    return any(s.needs.get(name) == "service_completed_successfully" for s in of.services.values())
 
 
 def _find_shared(of: Conversion) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ from homeport.api.environment import EnvironmentSpec
 from homeport.api.resource import InvalidSpec, parse, parse_spec
 from homeport.cli.errors import Failure
 from homeport.cli.importing import convert, service
-from homeport.cli.importing.conversion import HOST, NAME, Conversion
+from homeport.cli.importing.conversion import ACCESS, END, HOST, IMAGE, NAME, SIZE, Conversion
+from homeport.cli.importing.files import Found
 from homeport.cli.importing.source import Note, read, slug
 from homeport.cli.output import yaml_text
-from homeport.drivers.catalog import load_entry
 from homeport.engine.catalog import Catalog
-from homeport.plan import render
+from homeport.plan import items, render
 from homeport.plan.catalog import Entry, Items
 from homeport.plan.types import Child, Place
 
@@ -38,11 +37,15 @@ class Imported:
     notes: tuple[Note, ...]
     pod_security: str
     components: tuple[str, ...]
+    services: Mapping[str, str]
+    """By Compose's service: its component, when the main one is called as the item."""
 
 
-def imported(path: Path, variables: Mapping[str, str], renderer: Any = None) -> Imported:
-    """The item that ``path`` becomes. Raises Failure with what stands against it."""
-    source = read(path, variables)
+def imported(found: Path | Found, variables: Mapping[str, str], renderer: Any = None) -> Imported:
+    """The item that a file becomes. Raises Failure with what stands against it; NotAnEntry if it holds none."""
+    found = Found(found) if isinstance(found, Path) else found
+    path = found.path
+    source = read(found, variables)
     made = convert.convert(source, service.services(source))
     schema = _schema(made)
     templates = {f"templates/{_file(made, name)}.yaml.j2": _template(body) for name, body in made.components.items()}
@@ -56,14 +59,13 @@ def imported(path: Path, variables: Mapping[str, str], renderer: Any = None) -> 
             tried = str(error)
             continue
         components = tuple(dict.fromkeys(child.component for child in children))
-        return Imported(source.name, path, files, tuple(dict.fromkeys(source.notes)), level, components)
+        services = {name: made.name(name).replace(NAME, source.name) for name in made.services}
+        return Imported(source.name, path, files, tuple(dict.fromkeys(source.notes)), level, components, services)
     raise Failure(f"{path}: what it becomes can't be used: {tried}")
 
 
 def _rendered(name: str, files: Mapping[str, str], level: str, renderer: Any) -> tuple[Child, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder) / name, files)
-        entry: Entry = load_entry(Path(folder) / name)
+    entry = _entry(name, files)
     catalog = Catalog(lambda: Items({name: entry}), renderer)
     body = {
         "apiVersion": labels.API_VERSION,
@@ -76,6 +78,15 @@ def _rendered(name: str, files: Mapping[str, str], level: str, renderer: Any) ->
     render.check(app.spec, expansion)
     place = Place(name, "live", f"{name}-live", parse_spec(EnvironmentSpec, {"podSecurity": level}))
     return render.render(app, place, catalog=expansion)
+
+
+def as_manifest(made: Imported, namespace: str) -> dict[str, Any]:
+    """What was imported as a CatalogItem."""
+    return items.manifest(_entry(made.name, made.files), namespace)
+
+
+def _entry(name: str, files: Mapping[str, str]) -> Entry:
+    return items.from_files(name, {path: text.encode() for path, text in files.items()}, "import")
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
@@ -156,7 +167,7 @@ def _template(component: Mapping[str, Any]) -> str:
     """A component as a template: what looks like one in its texts is kept as it is, then the tokens are put in."""
     text = re.sub(r"\{\{|\{%|\{#", lambda found: "{{ " + json.dumps(found.group(0)) + " }}", yaml_text(component))
     text = text.replace(NAME, "{{ name }}").replace(HOST, "{{ host }}")
-    text = re.sub(r"HPxIMAGExx", "{{ image | tojson }}", text)
-    text = re.sub(r"HPxIMAGEx([-a-z0-9]+?)x\b", r'{{ images["\1"] | tojson }}', text)
-    text = re.sub(r"HPxSIZEx([-a-z0-9]+?)x\b", r'{{ values.storage["\1"] | tojson }}', text)
-    return text.replace("HPxACCESSx", "{{ values.sharedAccess }}")
+    text = text.replace(f"{IMAGE}{END}", "{{ image | tojson }}")
+    text = re.sub(f"{IMAGE}([-a-z0-9]+){END}", r'{{ images["\1"] | tojson }}', text)
+    text = re.sub(f"{SIZE}([-a-z0-9]+){END}", r'{{ values.storage["\1"] | tojson }}', text)
+    return text.replace(ACCESS, "{{ values.sharedAccess }}")

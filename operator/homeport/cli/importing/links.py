@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeport.cli.importing.service import Service
@@ -11,11 +11,21 @@ from homeport.cli.importing.source import slug
 
 _SECRET = re.compile(
     r"(?:(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|ENCRYPTION_KEY|SECRET_KEY|"
-    r"SECRET_KEY_BASE|ACCESS_KEY|MASTER_KEY|APP_KEY|AUTH_KEY|SALT)|(?<!BY)(?:PASS|PASSWORD|PASSWD))$"
+    r"SECRET_KEY_BASE|SECRET_ACCESS_KEY|MASTER_KEY|APP_KEY|AUTH_KEY|SALT)|(?<!BY)(?:PASS|PASSWORD|PASSWD))$"
 )
 _NO_SECRETS = frozenset({"", "true", "false", "yes", "no", "0", "1", "none", "null", "on", "off"})
+_FILE = "\x00file:"
 _HOSTY = re.compile(r"(HOST|HOSTNAME|SERVER|SERVERS|ADDR|ADDRESS|ENDPOINT|URL|URI|DSN|BROKER|NODES?|UPSTREAM)$")
-_CREDENTIALS = re.compile(r"(://[^:/@\s]*:)([^@/\s]+)(@)")
+_CREDENTIALS = (
+    re.compile(r"(?P<before>://[^:/@\s]*:)(?P<value>[^@/\s]+)(?P<after>@)"),
+    re.compile(
+        r"(?P<before>(?:^|[?&; ])(?:p|pass|password|passwd|pwd)=)(?P<value>[^@/\s&;]+)(?P<after>(?=[&; ]|$))",
+        re.IGNORECASE,
+    ),
+)
+"""A password in a URL, and in its query or a connection string."""
+_FLAG = re.compile(r"^--?(?P<name>requirepass|masterauth|password|passwd|admin-password)(?:=(?P<value>.+))?$")
+"""A password among a command's words: after the option, or in it."""
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -32,6 +42,14 @@ class Secret:
     name: str
     value: str
     users: list[str] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """How long what is generated is: as long as what was written down, within reason."""
+        if self.value.startswith(("base64:", _FILE)):
+            # Laravel's key for AES-256 is 32 characters, if it isn't base64.
+            return 32
+        return max(16, min(64, len(self.value)))
 
 
 def secrets(services: Mapping[str, Service], order: Sequence[str]) -> list[Secret]:
@@ -56,9 +74,28 @@ def secrets(services: Mapping[str, Service], order: Sequence[str]) -> list[Secre
                 note(value, variable, name)
     for name in order:
         for variable, value in services[name].env.items():
-            for match in _CREDENTIALS.finditer(value):
-                note(match.group(2), f"{variable}_PASSWORD", name)
+            for match in (match for pattern in _CREDENTIALS for match in pattern.finditer(value)):
+                if match["value"].lower() not in _NO_SECRETS and not match["value"].startswith("$("):
+                    note(match["value"], f"{variable}_PASSWORD", name)
+        for flag, value in _flags([*(services[name].command or ()), *(services[name].args or ())]):
+            note(value, flag, name)
+        for secret in services[name].secret_files.values():
+            note(f"{_FILE}{secret}", secret, name)
     return list(found.values())
+
+
+def of_file(secret: str, found: Sequence[Secret]) -> Secret:
+    """The generated Secret that stands for one of Compose's."""
+    return next(each for each in found if each.value == f"{_FILE}{secret}")
+
+
+def _flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Passwords in a command: (the option's name, the password)."""
+    for word, following in zip(words, [*words, ""][1:], strict=True):
+        match = _FLAG.match(word)
+        value = (match["value"] or following) if match is not None else ""
+        if match is not None and len(value) >= 4 and not value.startswith(("$", "-", "/")):
+            yield match["name"], value
 
 
 def with_references(value: str, by_value: Mapping[str, Secret], variable: Mapping[str, str]) -> tuple[str, set[str]]:
@@ -66,13 +103,15 @@ def with_references(value: str, by_value: Mapping[str, Secret], variable: Mappin
     used: set[str] = set()
 
     def put(match: re.Match[str]) -> str:
-        secret = by_value.get(match.group(2))
+        secret = by_value.get(match["value"])
         if secret is None:
             return match.group(0)
         used.add(secret.name)
-        return f"{match.group(1)}$({variable[secret.name]}){match.group(3)}"
+        return f"{match['before']}$({variable[secret.name]}){match['after']}"
 
-    return _CREDENTIALS.sub(put, value), used
+    for pattern in _CREDENTIALS:
+        value = pattern.sub(put, value)
+    return value, used
 
 
 class Hosts:

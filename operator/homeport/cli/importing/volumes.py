@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from homeport.cli.importing import images
-from homeport.cli.importing.conversion import Component, Conversion
-from homeport.cli.importing.service import Mount, Service
+from homeport.cli.importing.conversion import ACCESS, END, SIZE, Component, Conversion
+from homeport.cli.importing.mounts import Mount
+from homeport.cli.importing.service import Service
 from homeport.cli.importing.source import slug
 
 _OF_THE_NODE = ("/etc", "/var/run", "/run", "/dev", "/proc", "/sys", "/lib/modules", "/boot", "/usr")
@@ -86,11 +87,11 @@ def _volume(of: Conversion, service: Service, mount: Mount) -> Component | None:
     if owner is not None and owner != service.name:
         out["existingClaim"] = f"{of.host(owner)}-{key}"
     else:
-        out["size"] = f"HPxSIZEx{key}x"
+        out["size"] = f"{SIZE}{key}{END}"
         if owner is not None:
-            out["accessModes"] = ["HPxACCESSx"]
-    if images.wants_an_empty_folder(service.image):
-        out["subPath"] = "data"
+            out["accessModes"] = [ACCESS]
+    if mount.sub_path or images.wants_an_empty_folder(service.image):
+        out["subPath"] = mount.sub_path or "data"
     if mount.read_only:
         out["readOnly"] = True
     return out

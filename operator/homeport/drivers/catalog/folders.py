@@ -6,33 +6,18 @@ is told why.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 import homeport
-from homeport.api.catalog import Item
-from homeport.api.resource import InvalidSpec, parse_spec
-from homeport.plan import values
+from homeport.api.resource import InvalidSpec
+from homeport.plan import items
 from homeport.plan.catalog import Entry, Items
 from homeport.plan.templates import SUFFIX
 
 FOLDERS_VARIABLE = "HOMEPORT_CATALOG"
 """More folders with items, separated as in PATH; a later one wins over an earlier, and all over our own."""
-
-FILE_LIMIT = 256 * 1024
-TEMPLATES_LIMIT = 64
-_IMAGE = {
-    "type": "string",
-    "pattern": r"^[^\s]{1,512}$",
-    "description": "Another image, such as a mirror's.",
-    "examples": ["registry.example.com/mirror/image:1.0"],
-}
 
 
 def folders() -> list[Path]:
@@ -61,55 +46,12 @@ def load(where: Iterable[Path]) -> Items:
 
 def load_entry(folder: Path) -> Entry:
     """The item in ``folder``. Raises InvalidSpec with what is wrong in which file."""
-    digest = hashlib.sha256()
-    raw = _parsed(folder / "item.yaml", digest)
-    if not isinstance(raw, dict):
-        raise InvalidSpec(["item.yaml: must be a mapping"])
-    item = parse_spec(Item, raw, "item.yaml")
-    if item.name != folder.name:
-        raise InvalidSpec([f"item.yaml.name: is {item.name!r}; an item is named as its folder, {folder.name}"])
-    schema = _schema(folder / "values.schema.json", digest)
-    templates = _templates(folder / "templates", digest)
-    return Entry(item, schema, templates, digest.hexdigest()[:16], str(folder))
+    paths = [folder / items.ITEM, folder / items.SCHEMA, *sorted((folder / items.TEMPLATES).glob(f"*{SUFFIX}"))]
+    files = {path.relative_to(folder).as_posix(): _read(path) for path in paths if path.exists()}
+    return items.from_files(folder.name, files, str(folder))
 
 
-def _schema(path: Path, digest: Any) -> dict[str, Any]:
-    schema = _parsed(path, digest) if path.exists() else {"type": "object", "properties": {}}
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise InvalidSpec(["values.schema.json: must be a JSON schema of type object"])
-    # Every item can be told to take another image: there is no other way to use a mirror.
-    properties = {**schema.get("properties", {})}
-    properties.setdefault("image", _IMAGE)
-    schema = {"additionalProperties": False, **schema, "properties": properties}
-    wrong = values.check_schema(schema)
-    if wrong:
-        raise InvalidSpec([f"values.schema.json: {wrong}"])
-    return schema
-
-
-def _templates(folder: Path, digest: Any) -> dict[str, str]:
-    paths = sorted(folder.glob(f"*{SUFFIX}"))
-    if not any(not path.name.startswith("_") for path in paths):
-        raise InvalidSpec([f"templates: there is no *{SUFFIX} file in it"])
-    if len(paths) > TEMPLATES_LIMIT:
-        raise InvalidSpec([f"templates: there are {len(paths)} files; {TEMPLATES_LIMIT} are allowed"])
-    return {path.name: _read(path, digest) for path in paths}
-
-
-def _parsed(path: Path, digest: Any) -> Any:
-    text = _read(path, digest)
-    try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InvalidSpec([f"{path.name}: can't be read: {' '.join(str(error).split())}"]) from None
-
-
-def _read(path: Path, digest: Any) -> str:
-    if path.stat().st_size > FILE_LIMIT:
-        raise InvalidSpec([f"{path.name}: is larger than {FILE_LIMIT // 1024} KiB"])
-    data = path.read_bytes()
-    digest.update(path.name.encode() + b"\0" + data + b"\0")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise InvalidSpec([f"{path.name}: isn't UTF-8 text"]) from None
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        # One byte more than is allowed is enough to know that it is too large.
+        return file.read(items.FILE_LIMIT + 1)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import homeport
+from homeport.api.resource import InvalidSpec
 from homeport.plan.catalog import Request
 
-TIMEOUT = 20.0
-"""Seconds until a worker that doesn't answer is killed; its own limit is one second of CPU."""
+TIMEOUT = 60.0
+"""Seconds until a worker that doesn't answer is killed, its start included; its own limit is one second of CPU."""
 ANSWER_LIMIT = 64 * 1024 * 1024
 _TRIES = 2
 
@@ -39,22 +40,49 @@ class Renderer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def render(self, request: Request) -> list[dict[str, Any]]:
-        """The components that come of ``request``. Raises RenderFailed; WorkerLost when that can't be known."""
-        line = json.dumps({"templates": dict(request.entry.templates), "context": request.context}).encode() + b"\n"
-        with self._lock:
-            for attempt in range(1, _TRIES + 1):
-                try:
-                    answer = self._ask(line)
-                    break
-                except (OSError, WorkerLost):
-                    # It ends by itself when there is nothing to do, perhaps just now.
-                    self._end()
-                    if attempt == _TRIES:
-                        raise WorkerLost("the process that renders templates doesn't answer") from None
+        """The components that come of ``request``.
+
+        Raises InvalidSpec for values that don't fit, RenderFailed for an item that is broken itself; WorkerLost when
+        that can't be known.
+        """
+        answer = self._answer(request.as_json())
+        if "problems" in answer:
+            raise InvalidSpec([str(problem) for problem in answer["problems"]])
         if "problem" in answer:
             raise RenderFailed(str(answer["problem"]))
         components: list[dict[str, Any]] = answer["components"]
         return components
+
+    def check(self, schema: Mapping[str, Any]) -> str:
+        """What is wrong with a schema; empty when nothing is. Raises WorkerLost."""
+        return str(self._answer({"check": schema})["problem"])
+
+    def compile(self, templates: Mapping[str, str]) -> str:
+        """What is wrong with templates before they are given values; empty when nothing is. Raises WorkerLost."""
+        return str(self._answer({"compile": dict(templates)})["problem"])
+
+    def read(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What comes of a request of ``plan.gitops.reading``. Raises RenderFailed, WorkerLost."""
+        answer = self._answer(request)
+        if "problem" in answer:
+            raise RenderFailed(str(answer["problem"]))
+        return answer
+
+    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        line = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    return self._ask(line)
+                except (OSError, WorkerLost):
+                    # It ends by itself when there is nothing to do, perhaps just now.
+                    self._end()
+                    if attempt == _TRIES:
+                        raise WorkerLost(
+                            "the process that renders templates doesn't answer: the machine is too busy, "
+                            "or a template too slow"
+                        ) from None
+        raise AssertionError("a try either answers or raises")
 
     def close(self) -> None:
         """End the worker."""
@@ -90,7 +118,8 @@ class Renderer:
                 "PYTHONPATH": str(Path(homeport.__file__).resolve().parents[1]),
             }
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "homeport.drivers.catalog.worker"],
+                # By its file: as a module of this package it would import all of our models first.
+                [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

@@ -14,10 +14,11 @@ import signal
 import sys
 from typing import Any
 
-from homeport.plan.templates import TemplateError, TooLong, rendered
+from homeport.plan.rendering import answer as answered
+from homeport.plan.templates import TooLong, rendered
 
 SECONDS = 1.0
-"""Of CPU, for one request."""
+"""Of CPU, for one request that doesn't say otherwise."""
 MEMORY = 512 * 1024 * 1024
 IDLE = 60.0
 
@@ -43,12 +44,12 @@ def answer(line: bytes) -> dict[str, Any]:
     request = json.loads(line)
     try:
         # Again and again: the exception may be raised where something catches it.
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, 0.1)
+        signal.setitimer(signal.ITIMER_VIRTUAL, request.get("seconds", SECONDS), 0.1)
         try:
-            return {"components": rendered(request["templates"], request["context"])}
+            return answered(request)
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    except (TemplateError, TooLong) as error:
+    except TooLong as error:
         return {"problem": str(error)[:2000]}
     except MemoryError:
         return {"problem": "needs more memory than a template may have"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Mapping
+import copy
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 import orjson
@@ -11,15 +13,20 @@ import orjson
 from homeport.drivers.kubernetes import errors
 from homeport.drivers.kubernetes.config import ClientConfig
 from homeport.drivers.kubernetes.protocol import PatchKind, Propagation
-from homeport.drivers.kubernetes.transport import JSON, Call, OnCall, Transport
-from homeport.drivers.kubernetes.types import GVK, Manifest, Manifests
+from homeport.drivers.kubernetes.remote import Done
+from homeport.drivers.kubernetes.transport import JSON, Call, Identity, OnCall, Transport
+from homeport.drivers.kubernetes.types import GVK, POD, Manifest, Manifests
 
 SILENCE = 90.0
 """Seconds without a byte after which a watch is opened anew. Bookmarks come every 60 to 75 s, but not for a kind of
 which the API server has seen no change since it started: such a watch is silent although all is well."""
 
+LOG_LIMIT = 1 << 20
+"""Bytes of a log that are read at most."""
+
 _PARTIAL = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 _PARTIAL_LIST = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,{JSON}"
+_ALL = f"{JSON};as=APIGroupDiscoveryList;g=apidiscovery.k8s.io;v=v2"
 _APPLY = "application/apply-patch+yaml"
 _PATCH = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 
@@ -44,7 +51,23 @@ class Client:
         self._transport = Transport(
             config, connections=connections, user_agent=user_agent, on_call=on_call, timeout=timeout, silence=silence
         )
-        self._call = self._transport.call
+        self._identity: Identity | None = None
+
+    def impersonate(self, user: str, groups: Sequence[str] = ()) -> Client:
+        """This client as somebody else: the same connections, what ``user`` may do. ``close`` isn't its to call.
+
+        A service account ("system:serviceaccount:<namespace>:<name>") needs no groups: the server knows them.
+        Source: https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/
+        """
+        view = copy.copy(self)
+        view._identity = Identity(user, tuple(groups))
+        return view
+
+    async def _call(self, call: Call) -> Manifest:
+        return await self._transport.call(self._as(call))
+
+    def _as(self, call: Call) -> Call:
+        return call if self._identity is None else call._replace(identity=self._identity)
 
     async def get(self, gvk: GVK, ns: str | None, name: str, *, metadata_only: bool = False) -> Manifest | None:
         """The object, or None when it isn't there."""
@@ -127,9 +150,10 @@ class Client:
         *,
         kind: PatchKind = "merge",
         subresource: str | None = None,
+        manager: str = "homeport",
     ) -> Manifest:
         """A JSON merge patch (with metadata.resourceVersion in it: only onto that version) or a JSON patch."""
-        path = gvk.path(ns, name, subresource) + "?fieldManager=homeport"
+        path = gvk.path(ns, name, subresource) + f"?fieldManager={manager}"
         return _named(gvk, await self._call(Call("patch", gvk, "PATCH", path, JSON, orjson.dumps(body), _PATCH[kind])))
 
     async def delete(
@@ -183,22 +207,57 @@ class Client:
             "timeoutSeconds": str(timeout_seconds),
         }
         call = Call("watch", gvk, "GET", gvk.path(ns) + _query(query), _PARTIAL if metadata_only else JSON)
-        async with contextlib.aclosing(self._transport.lines(call, timeout_seconds, on_open)) as lines:
+        async with contextlib.aclosing(self._transport.lines(self._as(call), timeout_seconds, on_open)) as lines:
             async for line in lines:
                 yield _event(gvk, line)
 
     async def discover(self, api_version: str) -> set[str]:
         """The plurals that an API version ("apps/v1") serves; empty when it isn't there."""
+        return {gvk.plural for gvk in await self.kinds(api_version)}
+
+    async def kinds(self, api_version: str) -> tuple[GVK, ...]:
+        """The kinds that an API version ("apps/v1") serves; none when it isn't there."""
         path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         try:
             found = await self._call(Call("discover", None, "GET", path, again=True))
         except errors.NotFound:
-            return set()
-        return {item["name"] for item in found.get("resources") or () if "/" not in item["name"]}
+            return ()
+        group, _, version = api_version.rpartition("/")
+        return tuple(
+            GVK(group, version, str(item.get("kind", "")), item["name"], bool(item.get("namespaced")))
+            for item in found.get("resources") or ()
+            if "/" not in item["name"]
+        )
+
+    async def apis(self) -> tuple[str, ...]:
+        """All that is served, sorted: API versions ("apps/v1"), and kinds in them ("apps/v1/Deployment").
+
+        Two requests, by aggregated discovery: https://kubernetes.io/docs/concepts/overview/kubernetes-api/.
+        """
+        calls = (Call("discover", None, "GET", path, _ALL, again=True) for path in ("/api", "/apis"))
+        core, groups = await asyncio.gather(*map(self._call, calls))
+        out = set()
+        for group in (*(core.get("items") or ()), *(groups.get("items") or ())):
+            for version in group.get("versions") or ():
+                name = "/".join(filter(None, (group["metadata"].get("name"), version["version"])))
+                kinds = (each.get("responseKind") or {} for each in version.get("resources") or ())
+                out |= {name, *(f"{name}/{kind['kind']}" for kind in kinds if kind.get("kind"))}
+        return tuple(sorted(out))
 
     async def version(self) -> Manifest:
         """The server's own /version."""
         return await self._call(Call("version", None, "GET", "/version", again=True))
+
+    async def log(self, ns: str, pod: str, container: str, *, lines: int, limit: int = LOG_LIMIT) -> str:
+        """A container's last lines, at most so many bytes. Raises ApiError, also when no kubelet answers."""
+        query = _query({"container": container, "tailLines": str(lines), "limitBytes": str(limit)})
+        return await self._transport.text(self._as(Call("log", POD, "GET", POD.path(ns, pod, "log") + query, "*/*")))
+
+    async def exec(self, ns: str, pod: str, container: str, command: Sequence[str], seconds: float) -> Done:
+        """Run a command in a container and wait for its end, for so long at most. Raises ApiError and TimeoutError."""
+        words = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", w) for w in command)]
+        path = f"{POD.path(ns, pod, 'exec')}?{urlencode(words)}"
+        return await self._transport.exec(path, seconds)
 
     async def close(self) -> None:
         """Let go of all connections, watches included."""

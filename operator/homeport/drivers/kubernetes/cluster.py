@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from homeport.api import labels
 from homeport.api.labels import OwnerKey
-from homeport.drivers.kubernetes import types
+from homeport.drivers.kubernetes import discovery, errors, types
 from homeport.drivers.kubernetes.informer import EXPECTATION_LIFE, Informer
 from homeport.drivers.kubernetes.protocol import Api
 from homeport.drivers.kubernetes.types import GVK, Manifest
-from homeport.drivers.kubernetes.watches import OTHERS, WatchSpec, default_watches
+from homeport.drivers.kubernetes.watches import WatchSpec, default_watches, strangers
+
+log = logging.getLogger(__name__)
 
 STRANGERS_LIFE = 1.5
 """Seconds for which a list of strangers is good: within it, a rollout of many objects costs one list."""
 
+LOOKS = (0.3, 1.0, 3.0, 10.0)
+"""Seconds before each look at what the cluster serves, after a definition has changed."""
+SYNC_PATIENCE = 20.0
+"""Seconds that the cache of a kind which has just appeared may take to be filled before it is looked at again."""
+SERVED = "SERVED"
+"""The kind of event, without an object, that tells of CustomResourceDefinitions: other kinds are served now."""
+
 OnClusterEvent = Callable[[GVK, str, Manifest | None, Manifest | None], None]
-"""Told of each change: kind, ADDED, MODIFIED or DELETED, the object before and after. Must not block."""
+"""Told of each change: kind, ADDED, MODIFIED, DELETED or SERVED, the object before and after. Must not block."""
 
 
 class Cluster:
@@ -31,16 +41,28 @@ class Cluster:
         watches: Sequence[WatchSpec] | None = None,
         on_event: OnClusterEvent | None = None,
         *,
+        plane: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.client = client
-        self._specs = tuple(watches) if watches is not None else tuple(default_watches())
+        self.plane = plane
+        """What the control plane is called here (``labels.plane_of``): empty in its own cluster."""
+        self._specs = tuple(watches) if watches is not None else tuple(default_watches(plane))
         self._on_event = on_event
         self._clock = clock
         self._children: dict[GVK, Informer] = {}
         self._versions: dict[GVK, Informer] = {}
         self._pods: Informer | None = None
+        self._classes: dict[GVK, Informer] = {}
+        self._definitions: Informer | None = None
         self._all: dict[str, Informer] = {}
+        self._optional = frozenset(spec.gvk for spec in self._specs if spec.optional)
+        self._discovered: frozenset[GVK] = frozenset()
+        self._later = discovery.LaterFields(client, self._definition_version)
+        self._fields: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
+        self._looking: asyncio.Task[None] | None = None
+        self._look_again = False
         self._going: dict[str, float] = {}
         self._strangers: dict[tuple[GVK, str], tuple[float, asyncio.Task[frozenset[str]]]] = {}
         self._started = False
@@ -97,6 +119,18 @@ class Cluster:
         """The resourceVersion of a ConfigMap, ours or a user's; None when it isn't there."""
         return _version(self.metadata(types.CONFIG_MAP, ns, name))
 
+    def classes(self, gvk: GVK) -> list[Manifest]:
+        """The classes of one kind (Ingress, Gateway, Storage, VolumeSnapshot), whoever made them; not to be changed."""
+        return list(self._classes[gvk].list()) if gvk in self._classes else []
+
+    def served(self) -> frozenset[str]:
+        """The optional kinds of others that the cluster serves and that may be read, as ``group/version/Kind``, and
+        their later fields."""
+        others = (gvk for gvk in self._discovered if gvk.group != labels.GROUP)
+        there = {gvk for gvk in others if (found := self._informer(gvk)) is not None and found.usable}
+        fields = (name for name in self._fields if discovery.LATER_FIELDS[name][0] in there)
+        return frozenset([*(f"{gvk.api_version}/{gvk.kind}" for gvk in there), *fields])
+
     async def strangers(self, gvk: GVK, ns: str | None) -> frozenset[str]:
         """The names of that kind in that namespace that Homeport didn't make; at most 1.5 s old. Raises ApiError."""
         key = (gvk, ns or "")
@@ -112,8 +146,10 @@ class Cluster:
         return await asyncio.shield(known[1])
 
     async def _list_strangers(self, gvk: GVK, ns: str | None) -> frozenset[str]:
-        items, _ = await self.client.list(gvk, ns, labels=OTHERS, metadata_only=True)
-        return frozenset(item["metadata"]["name"] for item in items)
+        found = await asyncio.gather(
+            *(self.client.list(gvk, ns, labels=selector, metadata_only=True) for selector in strangers(self.plane))
+        )
+        return frozenset(item["metadata"]["name"] for items, _ in found for item in items)
 
     def _strangers_listed(self, key: tuple[GVK, str], task: asyncio.Task[frozenset[str]]) -> None:
         if task.cancelled() or task.exception() is not None:
@@ -174,18 +210,65 @@ class Cluster:
                 await self.refresh()
                 for informer in list(self._all.values()):
                     await informer.synced.wait()
+            self._told = self.served()
         except TimeoutError:
             raise TimeoutError(f"not synced after {timeout:g} s: {', '.join(self.unsynced())}") from None
 
     async def refresh(self) -> None:
-        """Begin to watch what isn't yet, and the optional kinds that have appeared since. Raises ApiError."""
-        groups = sorted({spec.gvk.api_version for spec in self._specs if spec.optional})
-        found = await asyncio.gather(*(self.client.discover(group) for group in groups))
-        served = dict(zip(groups, found, strict=True))
+        """Begin to watch what isn't yet, and the optional kinds that have appeared since; let go of those that have
+        gone. Raises ApiError."""
+        found = await discovery.served(self.client, self._optional)
+        # The API server's own restart can hide a kind for a moment: its definition tells.
+        found |= {gvk for gvk in self._discovered - found if self._definition_version(discovery.definition_of(gvk))}
+        self._fields = await self._later.of(found)
         for spec in self._specs:
-            if spec.name in self._all or (spec.optional and spec.gvk.plural not in served[spec.gvk.api_version]):
-                continue
-            self._watch(spec)
+            if spec.optional and spec.gvk not in found:
+                await self._unwatch(spec)
+            elif spec.name not in self._all:
+                self._watch(spec)
+        self._discovered = found
+
+    def look_again(self) -> None:
+        """Find out soon, in the background, what the cluster serves now; ``on_event`` hears if that has changed."""
+        self._look_again = True
+        if self._started and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look(), name="discover")
+
+    async def _look(self) -> None:
+        """A definition is served a moment after it is made, and its own watch a moment later: look a few times."""
+        while self._look_again:
+            self._look_again = False
+            for pause in LOOKS:
+                await asyncio.sleep(pause)
+                try:
+                    await self.refresh()
+                    async with asyncio.timeout(SYNC_PATIENCE):
+                        for informer in list(self._all.values()):
+                            await informer.synced.wait()
+                except (errors.ApiError, TimeoutError) as error:
+                    log.info("what the cluster serves can't be told: %s", error)
+                self._tell_served()
+
+    def _tell_served(self) -> None:
+        now = self.served()
+        if now != self._told:
+            log.info("the cluster serves now: %s", ", ".join(sorted(now)) or "no optional kind")
+            self._told = now
+            if self._on_event is not None:
+                self._on_event(types.CUSTOM_RESOURCE_DEFINITION, SERVED, None, None)
+
+    def _definition_version(self, name: str) -> str | None:
+        return _version(self._definitions.get(None, name)) if self._definitions is not None else None
+
+    def _informer(self, gvk: GVK) -> Informer | None:
+        return self._children.get(gvk, self._classes.get(gvk))
+
+    async def _unwatch(self, spec: WatchSpec) -> None:
+        informer = self._all.pop(spec.name, None)
+        self._children.pop(spec.gvk, None)
+        self._classes.pop(spec.gvk, None)
+        if informer is not None:
+            await informer.stop()
 
     def _watch(self, spec: WatchSpec) -> None:
         informer = Informer(
@@ -195,7 +278,8 @@ class Cluster:
             metadata_only=spec.metadata_only,
             trim=spec.trim,
             index=spec.index,
-            on_event=partial(self._event, spec.gvk),
+            on_event=partial(self._event, spec.gvk) if spec.role != "definition" else self._definition_event,
+            soft=spec.soft or spec.optional,
             clock=self._clock,
         )
         self._all[spec.name] = informer
@@ -203,6 +287,10 @@ class Cluster:
             self._children[spec.gvk] = informer
         elif spec.role == "pod":
             self._pods = informer
+        elif spec.role == "class":
+            self._classes[spec.gvk] = informer
+        elif spec.role == "definition":
+            self._definitions = informer
         else:
             self._versions[spec.gvk] = informer
         informer.start()
@@ -214,6 +302,15 @@ class Cluster:
                 self._going.pop(seen["metadata"].get("uid", ""), None)
         if self._on_event is not None:
             self._on_event(gvk, kind, old, new)
+
+    def _definition_event(self, kind: str, old: Manifest | None, new: Manifest | None) -> None:
+        body = new or old
+        names = {discovery.definition_of(gvk) for gvk in self._optional}
+        if body is not None and body["metadata"]["name"] in names:
+            self.look_again()
+        if self._on_event is not None:
+            # Charts ask for kinds that are nothing to us.
+            self._on_event(types.CUSTOM_RESOURCE_DEFINITION, kind, old, new)
 
     def synced(self) -> bool:
         """Whether every cache has been filled once."""
@@ -230,6 +327,9 @@ class Cluster:
 
     async def stop(self) -> None:
         """End all watches; the caches stay."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         await asyncio.gather(*(informer.stop() for informer in self._all.values()))
         for _, task in self._strangers.values():
             task.cancel()

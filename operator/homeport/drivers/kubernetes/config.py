@@ -7,8 +7,6 @@ files or open proxies where the operator runs: only what stands in the text itse
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import ssl
 import tempfile
@@ -18,15 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from homeport.drivers.kubernetes import kubeconfigs
+from homeport.drivers.kubernetes.kubeconfigs import KubeconfigError
+
+__all__ = ["ClientConfig", "KubeconfigError", "KubeconfigRefused", "from_inline", "in_cluster", "load"]
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN_LIFE = 60.0
 """Seconds after which a token file is read again: the kubelet rotates it well before the old one expires."""
-
-
-class KubeconfigError(ValueError):
-    """A kubeconfig that cannot be used; the message says which field and what to write instead."""
 
 
 class KubeconfigRefused(KubeconfigError):  # noqa: N818 - says what happened; the base says that it is an error
@@ -83,20 +80,12 @@ def load(kubeconfig: Path | str | Mapping[str, Any] | None = None, *, context: s
     if isinstance(kubeconfig, Mapping):
         return _trusted(kubeconfig, Path.cwd(), context)
     if kubeconfig is None:
-        named = next((part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part), None)
+        named = kubeconfigs.of_environment()
         if named is None and "KUBERNETES_SERVICE_HOST" in os.environ and (IN_CLUSTER / "token").exists():
             return in_cluster()
-        kubeconfig = named or Path.home() / ".kube" / "config"
+        kubeconfig = kubeconfigs.default()
     path = Path(kubeconfig).expanduser()
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise KubeconfigError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError:
-        raise KubeconfigError(f"the kubeconfig {path} is not YAML") from None
-    if not isinstance(content, dict):
-        raise KubeconfigError(f"the kubeconfig {path} is empty; write one with clusters, users and contexts")
-    return _trusted(content, path.parent, context)
+    return _trusted(kubeconfigs.read(path), path.parent, context)
 
 
 def in_cluster(root: Path = IN_CLUSTER) -> ClientConfig:
@@ -104,7 +93,7 @@ def in_cluster(root: Path = IN_CLUSTER) -> ClientConfig:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     config = ClientConfig(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
-        ssl=ssl.create_default_context(cafile=str(root / "ca.crt")),
+        ssl=_context(cafile=str(root / "ca.crt")),
         token_file=root / "token",
     )
     config.reread()
@@ -113,9 +102,18 @@ def in_cluster(root: Path = IN_CLUSTER) -> ClientConfig:
     return config
 
 
+def _context(**authority: str | None) -> ssl.SSLContext:
+    """As clients in Go check certificates: without what Python 3.13 asks for on top, such as an Authority Key
+    Identifier, which clusters' own authorities may leave out. https://docs.python.org/3/whatsnew/3.13.html#ssl"""
+    context = ssl.create_default_context(**authority)  # type: ignore[arg-type]
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 def _trusted(content: Mapping[str, Any], folder: Path, context: str | None) -> ClientConfig:
     """A kubeconfig of the person who runs Homeport; paths in it are relative to ``folder``, its own."""
-    cluster, user, namespace = _select(content, context)
+    chosen = kubeconfigs.select(content, context)
+    cluster, user, namespace = chosen.cluster, chosen.user, chosen.namespace
     for name, instead in {
         "exec": "write a token, or a client certificate (a short-lived one: `kubectl create token`)",
         "auth-provider": "write a token, or a client certificate",
@@ -125,7 +123,7 @@ def _trusted(content: Mapping[str, Any], folder: Path, context: str | None) -> C
             raise KubeconfigError(f"users[].user.{name} of the kubeconfig is not supported: {instead}")
     if cluster.get("proxy-url"):
         raise KubeconfigError("clusters[].cluster.proxy-url of the kubeconfig is not supported: name a server directly")
-    data = {key: _bytes(source, key, folder) for source, key in (
+    data = {key: kubeconfigs.data_of(source, key, folder) for source, key in (
         (cluster, "certificate-authority"), (user, "client-certificate"), (user, "client-key"),
     )}  # fmt: skip
     token_file = user.get("tokenFile")
@@ -174,13 +172,8 @@ def from_inline(text: str | bytes) -> ClientConfig:
 
     Raises KubeconfigRefused naming the field and what to write instead, KubeconfigError for what isn't a kubeconfig.
     """
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise KubeconfigError("the kubeconfig is not YAML") from None
-    if not isinstance(content, dict):
-        raise KubeconfigError("the kubeconfig is empty; write one with clusters, users and contexts")
-    cluster, user, namespace = _select(content, None)
+    chosen = kubeconfigs.select(kubeconfigs.parsed(text), None)
+    cluster, user, namespace = chosen.cluster, chosen.user, chosen.namespace
     _only(cluster, "clusters[].cluster", _TAKEN_CLUSTER, _REFUSED_CLUSTER)
     _only(user, "users[].user", _TAKEN_USER, _REFUSED_USER)
     if not user.get("token") and not (user.get("client-certificate-data") and user.get("client-key-data")):
@@ -193,9 +186,9 @@ def from_inline(text: str | bytes) -> ClientConfig:
         server=server,
         ssl=_tls(
             cluster,
-            _bytes(cluster, "certificate-authority", nowhere),
-            _bytes(user, "client-certificate", nowhere),
-            _bytes(user, "client-key", nowhere),
+            kubeconfigs.data_of(cluster, "certificate-authority", nowhere),
+            kubeconfigs.data_of(user, "client-certificate", nowhere),
+            kubeconfigs.data_of(user, "client-key", nowhere),
         ),
         token=user.get("token"),
         server_name=cluster.get("tls-server-name"),
@@ -210,56 +203,11 @@ def _only(entry: Mapping[str, Any], path: str, taken: set[str], refused: Mapping
             raise KubeconfigRefused(f"{path}.{name}", instead)
 
 
-def _select(content: Mapping[str, Any], context: str | None) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The cluster, the user and the namespace of the context."""
-    name = context or content.get("current-context")
-    contexts, clusters, users = (_named(content, key) for key in ("contexts", "clusters", "users"))
-    if not name and len(contexts) == 1:
-        name = next(iter(contexts))
-    if name not in contexts:
-        known = ", ".join(sorted(contexts)) or "none"
-        raise KubeconfigError(f"the kubeconfig has no context {name or ''!r} (current-context); it has: {known}")
-    chosen = contexts[name]
-    cluster, user = clusters.get(chosen.get("cluster", "")), users.get(chosen.get("user", ""), {})
-    if cluster is None:
-        raise KubeconfigError(f"contexts[{name}].context.cluster names a cluster that clusters[] doesn't have")
-    return cluster, user, str(chosen.get("namespace") or "default")
-
-
-def _named(content: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    singular = key.removesuffix("s")
-    entries = content.get(key)
-    if entries is not None and not isinstance(entries, list):
-        raise KubeconfigError(f"{key} of the kubeconfig must be a list")
-    return {
-        str(entry["name"]): entry[singular]
-        for entry in entries or []
-        if isinstance(entry, dict) and "name" in entry and isinstance(entry.get(singular), dict)
-    }
-
-
 def _server(cluster: Mapping[str, Any]) -> str:
     server = str(cluster.get("server") or "").rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise KubeconfigError("clusters[].cluster.server of the kubeconfig must be an http(s) address")
     return server
-
-
-def _bytes(entry: Mapping[str, Any], key: str, folder: Path) -> bytes | None:
-    """``key``-data decoded, or the file that ``key`` names, or None."""
-    inline = entry.get(f"{key}-data")
-    if inline:
-        try:
-            return base64.b64decode(str(inline), validate=False)
-        except binascii.Error:
-            raise KubeconfigError(f"{key}-data of the kubeconfig is not base64") from None
-    named = entry.get(key)
-    if not named:
-        return None
-    try:
-        return (folder / str(named)).read_bytes()
-    except OSError as error:
-        raise KubeconfigError(f"{key} of the kubeconfig: {named} cannot be read: {error.strerror}") from None
 
 
 def _tls(
@@ -269,7 +217,7 @@ def _tls(
     if str(cluster.get("server", "")).startswith("http://"):
         return None
     try:
-        context = ssl.create_default_context(cadata=authority.decode("ascii") if authority else None)
+        context = _context(cadata=authority.decode("ascii") if authority else None)
         if cluster.get("insecure-skip-tls-verify"):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -47,7 +47,8 @@ class Informer:
     """The cache of one kind, in one namespace or all, filtered by a label selector.
 
     ``trim`` sees each object before it is kept and may change it; ``index`` gives the key that ``list`` finds it
-    under (None: not indexed). ``age`` is in seconds. ``clock`` is monotonic, in seconds.
+    under (None: not indexed). A ``soft`` one counts as synced when it may not be read. ``age`` is in seconds.
+    ``clock`` is monotonic, in seconds.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Informer:
         trim: Trim | None = None,
         index: Index | None = None,
         on_event: OnEvent | None = None,
+        soft: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gvk = gvk
@@ -73,9 +75,11 @@ class Informer:
         self._trim = trim or drop_managed_fields
         self._index = index
         self._on_event = on_event
+        self._soft = soft
         self._clock = clock
         self._seen = clock()
         self._version: str | None = None
+        self._listed = False
         self._objects: dict[Key, Manifest] = {}
         self._indexed: dict[Hashable, dict[Key, Manifest]] = {}
         self._expected: dict[Key, tuple[str, float]] = {}
@@ -96,6 +100,14 @@ class Informer:
             return self._objects.values()
         found = self._indexed.get(key)
         return found.values() if found is not None else ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the kind is there: it has been listed, and is still served.
+
+        Rights that are missing for a while, as when a role is replaced, don't make it go: what was there still is.
+        """
+        return self._listed and not isinstance(self.error, errors.NotFound)
 
     def age(self) -> float:
         """Seconds since the API server last gave a sign of life here: accepted a watch, sent an event or a bookmark."""
@@ -156,6 +168,10 @@ class Informer:
                 await asyncio.sleep(ABSENT_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, no secret
                 continue
             except errors.ApiError as error:
+                if self._soft and isinstance(error, errors.Forbidden):
+                    self._denied(error)
+                    await asyncio.sleep(ABSENT_PAUSE * random.uniform(0.8, 1.2))  # noqa: S311
+                    continue
                 lasted = self._clock() - started
                 failures = failures + 1 if lasted < LONGEST_PAUSE else 1
                 if error.reason == errors.SILENT and lasted >= LONGEST_PAUSE:
@@ -187,6 +203,12 @@ class Informer:
             self._remove(key, None)
         self.synced.set()
 
+    def _denied(self, error: errors.Forbidden) -> None:
+        """It may not be read: who waits for it goes on without; what was seen while it might be is kept."""
+        self._failed(error, 0)
+        self._seen = self._clock()
+        self.synced.set()
+
     async def _relist(self) -> None:
         items, version = await self._client.list(
             self.gvk, self._namespace, labels=self._labels, metadata_only=self._metadata_only
@@ -199,6 +221,7 @@ class Informer:
             self._remove(key, None)
         self._reached(version)
         self._version = version
+        self._listed = True
         self.error = None
         self.synced.set()
 

@@ -25,6 +25,7 @@ LIST_KEYS: dict[str, tuple[str, ...]] = {
     "conditions": ("type",),
     "ownerReferences": ("uid",),
     "imagePullSecrets": ("name",),
+    "listeners": ("name",),
 }
 """The lists that built-in schemas merge by a key; of several candidates the first that an element has."""
 _SETS = frozenset({"finalizers"})

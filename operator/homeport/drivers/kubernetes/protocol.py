@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Literal, Protocol
 
+from homeport.drivers.kubernetes.remote import Done
 from homeport.drivers.kubernetes.types import GVK, Manifest, Manifests
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -12,7 +13,8 @@ PatchKind = Literal["merge", "json"]
 
 
 class Api(Protocol):
-    """One API server. Every method raises ``errors.ApiError`` or one of its children, and nothing else.
+    """One API server. Every method raises ``errors.ApiError`` or one of its children, and nothing else
+    but what it says.
 
     Objects that are returned carry apiVersion and kind, also out of lists, also when only their metadata was asked for.
     """
@@ -66,6 +68,7 @@ class Api(Protocol):
         *,
         kind: PatchKind = "merge",
         subresource: str | None = None,
+        manager: str = "homeport",
     ) -> Manifest:
         """A JSON merge patch (with metadata.resourceVersion in it: only onto that version) or a JSON patch."""
         ...
@@ -102,8 +105,28 @@ class Api(Protocol):
         """
         ...
 
+    async def log(self, ns: str, pod: str, container: str, *, lines: int, limit: int = ...) -> str:
+        """The last ``lines`` of a container's log, at most ``limit`` bytes."""
+        ...
+
+    async def exec(self, ns: str, pod: str, container: str, command: Sequence[str], seconds: float) -> Done:
+        """Run a command in a container and wait for its end; TimeoutError after ``seconds``."""
+        ...
+
     async def discover(self, api_version: str) -> set[str]:
         """The plurals that an API version serves; empty when it isn't there."""
+        ...
+
+    async def kinds(self, api_version: str) -> tuple[GVK, ...]:
+        """The kinds that an API version serves; none when it isn't there."""
+        ...
+
+    async def apis(self) -> tuple[str, ...]:
+        """All that is served, sorted: API versions ("apps/v1"), and kinds in them ("apps/v1/Deployment")."""
+        ...
+
+    def impersonate(self, user: str, groups: Sequence[str] = ()) -> Api:
+        """The same server, as somebody else: what ``user`` may do. Isn't to be closed."""
         ...
 
     async def version(self) -> Manifest:

@@ -19,7 +19,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from homeport.drivers.kubernetes import errors
+from homeport.drivers.kubernetes import errors, remote
 from homeport.drivers.kubernetes.config import ClientConfig
 from homeport.drivers.kubernetes.types import GVK, Manifest
 
@@ -30,12 +30,25 @@ ATTEMPTS = 4
 LONGEST_WAIT = 5.0
 """Seconds that a Retry-After may ask for and still be waited out inside the call."""
 
+MOST_HEADERS = 1024
+"""Sets of headers that are kept: one for each kind of request and each identity."""
+
 JSON = "application/json"
 _OWN_HEADERS = frozenset({"Accept", "Accept-Encoding", "User-Agent", "Content-Type"})
 
 
+class Identity(NamedTuple):
+    """Whom a request is made as, beside the client's own identity. Without groups the server fills in those that a
+    service account has."""
+
+    user: str
+    groups: tuple[str, ...] = ()
+
+
 class Call(NamedTuple):
-    """One request. ``path`` has its query; ``content`` is the body's type; ``again``: a repetition does no harm."""
+    """One request. ``path`` has its query; ``content`` is the body's type; ``again``: a repetition does no harm;
+    ``identity``: whom it is made as.
+    """
 
     verb: str
     gvk: GVK | None
@@ -45,6 +58,7 @@ class Call(NamedTuple):
     body: bytes | None = None
     content: str | None = None
     again: bool = False
+    identity: Identity | None = None
 
 
 class Transport:
@@ -72,16 +86,25 @@ class Transport:
         self._list_timeout = aiohttp.ClientTimeout(total=6 * timeout, sock_connect=min(timeout, 5.0))
         self._silence = silence
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._headers: dict[tuple[str, str | None], dict[str, str]] = {}
+        self._headers: dict[tuple[str, str | None, Identity | None], list[tuple[str, str]]] = {}
         self._token: str | None = None
         self._closed = False
 
     async def call(self, call: Call) -> Manifest:
         """The decoded answer. Raises ``errors.ApiError`` once repeating is of no use or would do harm."""
+        decoded: Manifest = await self._repeated(call)
+        return decoded
+
+    async def text(self, call: Call) -> str:
+        """The answer as text; undecodable bytes are replaced. Raises as ``call`` does."""
+        found: bytes = await self._repeated(call, raw=True)
+        return found.decode(errors="replace")
+
+    async def _repeated(self, call: Call, *, raw: bool = False) -> Any:
         attempt = 1
         while True:
             try:
-                return await self._once(call)
+                return await self._once(call, raw)
             except errors.TooManyRequests as error:
                 # Refused before it did anything, so that any verb can be repeated.
                 if attempt >= ATTEMPTS or error.retry_after > LONGEST_WAIT:
@@ -125,6 +148,29 @@ class Transport:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _broken(error, write=False) from error
 
+    async def exec(self, path: str, seconds: float) -> remote.Done:
+        """Run a command, for so long at most. Raises ApiError, and TimeoutError for one that goes on."""
+        token = self._config.bearer()
+        headers = {"User-Agent": self._agent, **({"Authorization": f"Bearer {token}"} if token else {})}
+        session = self._sessions.get(True) or self._open(True)
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                session.ws_connect(
+                    URL(self._config.server + path, encoded=True),
+                    protocols=remote.PROTOCOLS,
+                    headers=headers,
+                    server_hostname=self._config.server_name,
+                ) as socket,
+            ):
+                return await remote.read(socket)
+        except TimeoutError:
+            raise
+        except aiohttp.WSServerHandshakeError as error:
+            raise errors.from_response(error.status, error.message.encode(), write=True) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _broken(error, write=True) from error
+
     async def close(self) -> None:
         """Let go of all connections, watches included; what is called afterwards fails."""
         self._closed = True
@@ -133,7 +179,7 @@ class Transport:
         for session in sessions:
             await session.close()
 
-    async def _once(self, call: Call) -> Manifest:
+    async def _once(self, call: Call, raw: bool) -> Any:
         started = time.perf_counter()
         code = 0
         write = call.method != "GET"
@@ -149,10 +195,9 @@ class Transport:
         if code >= 400:
             raise errors.from_response(code, data, retry_after=_retry_after(answer), write=write)
         try:
-            decoded: Manifest = orjson.loads(data)
+            return data if raw else orjson.loads(data)
         except orjson.JSONDecodeError:
             raise errors.from_response(502, data, write=write) from None
-        return decoded
 
     def _send(
         self, call: Call, timeout: aiohttp.ClientTimeout, *, watch: bool
@@ -161,15 +206,9 @@ class Transport:
         if token != self._token:
             self._token = token
             self._headers.clear()
-        headers = self._headers.get((call.accept, call.content))
+        headers = self._headers.get((call.accept, call.content, call.identity))
         if headers is None:
-            # identity: on a cluster's own network, gzip of a long list costs more than it saves.
-            headers = {"Accept": call.accept, "Accept-Encoding": "identity", "User-Agent": self._agent}
-            if token:
-                headers["Authorization"] = f"Bearer {token}"
-            if call.content is not None:
-                headers["Content-Type"] = call.content
-            self._headers[call.accept, call.content] = headers
+            headers = self._made_headers(call, token)
         session = self._sessions.get(watch) or self._open(watch)
         return session.request(
             call.method,
@@ -180,6 +219,21 @@ class Transport:
             allow_redirects=False,
             server_hostname=self._config.server_name,
         )
+
+    def _made_headers(self, call: Call, token: str | None) -> list[tuple[str, str]]:
+        # identity: on a cluster's own network, gzip of a long list costs more than it saves.
+        headers = [("Accept", call.accept), ("Accept-Encoding", "identity"), ("User-Agent", self._agent)]
+        if token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        if call.content is not None:
+            headers.append(("Content-Type", call.content))
+        if call.identity is not None:
+            headers.append(("Impersonate-User", call.identity.user))
+            headers.extend(("Impersonate-Group", group) for group in call.identity.groups)
+        if len(self._headers) >= MOST_HEADERS:
+            self._headers.clear()
+        self._headers[call.accept, call.content, call.identity] = headers
+        return headers
 
     def _open(self, watch: bool) -> aiohttp.ClientSession:
         """The session of the watches, or of everything else: watches must not use up the others' connections."""

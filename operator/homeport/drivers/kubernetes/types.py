@@ -72,10 +72,12 @@ DEPLOYMENT = GVK("apps", "v1", "Deployment", "deployments")
 STATEFUL_SET = GVK("apps", "v1", "StatefulSet", "statefulsets")
 DAEMON_SET = GVK("apps", "v1", "DaemonSet", "daemonsets")
 REPLICA_SET = GVK("apps", "v1", "ReplicaSet", "replicasets")
+CONTROLLER_REVISION = GVK("apps", "v1", "ControllerRevision", "controllerrevisions")
 JOB = GVK("batch", "v1", "Job", "jobs")
 CRON_JOB = GVK("batch", "v1", "CronJob", "cronjobs")
 INGRESS = GVK("networking.k8s.io", "v1", "Ingress", "ingresses")
 INGRESS_CLASS = GVK("networking.k8s.io", "v1", "IngressClass", "ingressclasses", False)
+ENDPOINT_SLICE = GVK("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 NETWORK_POLICY = GVK("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 HORIZONTAL_POD_AUTOSCALER = GVK("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 POD_DISRUPTION_BUDGET = GVK("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
@@ -85,8 +87,13 @@ CLUSTER_ROLE = GVK("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterrol
 CLUSTER_ROLE_BINDING = GVK("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False)
 LEASE = GVK("coordination.k8s.io", "v1", "Lease", "leases")
 STORAGE_CLASS = GVK("storage.k8s.io", "v1", "StorageClass", "storageclasses", False)
+VOLUME_SNAPSHOT = GVK("snapshot.storage.k8s.io", "v1", "VolumeSnapshot", "volumesnapshots")
+VOLUME_SNAPSHOT_CLASS = GVK("snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass", "volumesnapshotclasses", False)
 PRIORITY_CLASS = GVK("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
 HTTP_ROUTE = GVK("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
+GATEWAY = GVK("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
+GATEWAY_CLASS = GVK("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses", False)
+MIDDLEWARE = GVK("traefik.io", "v1alpha1", "Middleware", "middlewares")
 SERVICE_MONITOR = GVK("monitoring.coreos.com", "v1", "ServiceMonitor", "servicemonitors")
 POD_MONITOR = GVK("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
 CUSTOM_RESOURCE_DEFINITION = GVK(
@@ -101,6 +108,16 @@ VALIDATING_ADMISSION_POLICY_BINDING = GVK(
 PROJECT = GVK("homeport.dev", "v1alpha1", "Project", "projects")
 ENVIRONMENT = GVK("homeport.dev", "v1alpha1", "Environment", "environments")
 APPLICATION = GVK("homeport.dev", "v1alpha1", "Application", "applications")
+LXC_CONTAINER = GVK("homeport.dev", "v1alpha1", "LXCContainer", "lxccontainers", True)
+PROXMOX_HOST = GVK("homeport.dev", "v1alpha1", "ProxmoxHost", "proxmoxhosts", False)
+CATALOG_ITEM = GVK("homeport.dev", "v1alpha1", "CatalogItem", "catalogitems")
+BACKUP_REPOSITORY = GVK("homeport.dev", "v1alpha1", "BackupRepository", "backuprepositories")
+BACKUP = GVK("homeport.dev", "v1alpha1", "Backup", "backups")
+BACKUP_RUN = GVK("homeport.dev", "v1alpha1", "BackupRun", "backupruns")
+RESTORE = GVK("homeport.dev", "v1alpha1", "Restore", "restores")
+GIT_SOURCE = GVK("homeport.dev", "v1alpha1", "GitSource", "gitsources")
+IMAGE_UPDATE = GVK("homeport.dev", "v1alpha1", "ImageUpdate", "imageupdates")
+NOTIFICATION = GVK("homeport.dev", "v1alpha1", "Notification", "notifications")
 
 KINDS: tuple[GVK, ...] = tuple(value for value in list(globals().values()) if isinstance(value, GVK))
 """All of the above, in that order."""
@@ -116,6 +133,12 @@ def by_kind(api_version: str, kind: str) -> GVK:
         same = sorted(gvk.api_version for gvk in KINDS if gvk.kind == kind)
         hint = f"; {kind} is known as {', '.join(same)}" if same else "; no such kind is managed by Homeport"
         raise KeyError(f"{kind} of apiVersion {api_version!r} is not a kind that Homeport writes{hint}") from None
+
+
+def canonical(gvk: GVK) -> GVK:
+    """The very object above that ``gvk`` equals, where there is one."""
+    known = _BY_KIND.get((gvk.api_version, gvk.kind))
+    return known if known == gvk else gvk
 
 
 def gvk_of(manifest: Mapping[str, Any]) -> GVK:

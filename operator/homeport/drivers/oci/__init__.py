@@ -1,0 +1,1 @@
+"""Container images: from registries, and as archives that Proxmox VE takes for templates."""

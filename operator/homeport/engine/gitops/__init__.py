@@ -1,0 +1,1 @@
+"""GitSources: fetching, building and applying in the background of the engine."""

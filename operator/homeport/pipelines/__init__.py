@@ -1,0 +1,1 @@
+"""Pipelines described once (pipeline.yaml), and rendered to what runs them."""

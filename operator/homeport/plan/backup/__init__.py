@@ -1,0 +1,1 @@
+"""Backups, planned: when they run, and which of them are kept. Pure."""

@@ -1,0 +1,1 @@
+"""What is told of what happens, when, and in which words. Pure."""
