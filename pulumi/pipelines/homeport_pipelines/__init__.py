@@ -1,0 +1,1 @@
+"""What a pipeline needs of a forge (repository, protection, secrets, webhooks), as a Pulumi program."""
