@@ -23,8 +23,26 @@ PLURALS = {
     "Project": "projects",
     "Environment": "environments",
     "Application": "applications",
+    "ProxmoxHost": "proxmoxhosts",
+    "CatalogItem": "catalogitems",
+    "LXCContainer": "lxccontainers",
+    "BackupRepository": "backuprepositories",
+    "Backup": "backups",
+    "BackupRun": "backupruns",
+    "Restore": "restores",
+    "GitSource": "gitsources",
+    "ImageUpdate": "imageupdates",
+    "Notification": "notifications",
 }
-NAMESPACED = frozenset({"Secret", "Project", "Environment", "Application"})
+NAMESPACED = frozenset({"Secret", "Project", "Environment", "Application", "CatalogItem", "LXCContainer"}) | {
+    "BackupRepository",
+    "Backup",
+    "BackupRun",
+    "Restore",
+    "GitSource",
+    "ImageUpdate",
+    "Notification",
+}
 MANAGER = "homeport-test"
 
 
@@ -41,12 +59,16 @@ class ApiServer:
 
     def __init__(self, kubeconfig: str) -> None:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        self.acting_as = ""
+        """A user in whose name requests are made; empty for the kubeconfig's own."""
         self._client = config.new_client_from_config(config_file=str(kubeconfig), persist_config=False)
 
     def call(self, method: str, path: str, body: Any = None, content_type: str = "", **query: str) -> Any:
         """One request; raises RefusedError for an answer of 400 and more."""
         url = self._client.configuration.host + path + ("?" + urlencode(query) if query else "")
         headers = {"Accept": "application/json", "Content-Type": content_type or "application/json"}
+        if self.acting_as:
+            headers["Impersonate-User"] = self.acting_as
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         answer = self._client.call_api(method, url, headers, body)
         data = json.loads(answer.read() or b"{}")

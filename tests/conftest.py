@@ -11,23 +11,32 @@ from typing import Protocol
 
 import pytest
 
+from backup_world import IMAGE
+from gitea_server import GiteaServer
 from localplane.commands import install
 from localplane.controlplane import ControlPlane
 from localplane.kubectl import Kubectl
 from operators import Operator
 
 ROOT = Path(__file__).resolve().parent.parent
+# Other projects, with tests of their own, which their own jobs run.
+collect_ignore = ["samples"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs on real processes is tried a second time when it fails, and both are shown (R in the progress).
+    """What runs on real processes is tried again, twice at most, when it fails; each try is shown (R in the progress).
 
     These tests bound how long a real control plane takes; on a machine that does something else as well, that may be
-    exceeded without a fault of ours. A fault of ours fails twice.
+    exceeded without a fault of ours. A fault of ours fails each time. ``HOMEPORT_TEST_RERUNS=0`` shows first failures.
     """
+    # Last, so that the real node doesn't run beside all the others.
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is not None)
     for item in items:
-        if item.get_closest_marker("integration") or item.get_closest_marker("faults"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+        if any(item.get_closest_marker(name) for name in ("integration", "faults", "e2e")):
+            item.add_marker(pytest.mark.flaky(reruns=int(os.environ.get("HOMEPORT_TEST_RERUNS", "2"))))
+        if item.get_closest_marker("e2e") and item.get_closest_marker("timeout") is None:
+            # The first of them waits for packages to be fetched and made into images, once per machine.
+            item.add_marker(pytest.mark.timeout(1500))
 
 
 class Plane(Protocol):
@@ -59,8 +68,21 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 @pytest.fixture(scope="session")
 def operator(control_plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """The operator, running on the session's control plane."""
-    process = Operator(control_plane.kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    logs = tmp_path_factory.mktemp("operator") / "operator.log"
+    process = Operator(control_plane.kubeconfig, logs, "--runner-image", IMAGE, "--notify-allow", "127.0.0.0/8")
     process.start()
-    asyncio.run(process.wait_leading())
-    yield process
-    process.kill(signal.SIGTERM)
+    try:
+        asyncio.run(process.wait_leading())
+        yield process
+    finally:
+        # Also when it was too slow to lead: the next try would wait for this one's Lease for good.
+        process.kill(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def gitea(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GiteaServer]:
+    """A Gitea of the module's own, in which ``team`` works, ``ann`` helps, and ``eve`` is a stranger."""
+    with GiteaServer(tmp_path_factory.mktemp("gitea")) as server:
+        for name in ("team", "ann", "eve"):
+            server.user(name)
+        yield server

@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
 
-from homeport.api.labels import OwnerKey
+from homeport.api.labels import API_VERSION, OwnerKey
 from homeport.drivers.kubernetes import types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.informer import Informer
@@ -60,8 +60,18 @@ class Gate:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
 
+    def impersonate(self, user: str, groups: Sequence[str] = ()) -> Gate:
+        """The same gate, for writes as somebody else."""
+        other = Gate(cast("MemoryClient", self.client.impersonate(user, groups)))
+        other.writes, other.kill_at = self.writes, self.kill_at
+        return other
+
     async def _write(self, verb: str, gvk: GVK, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("dry_run"):
+            return await getattr(self.client, verb)(gvk, *args, **kwargs)
         number = len(self.writes)
+        if self.kill_at is not None and number > self.kill_at[0]:
+            raise Killed  # what was under way beside it is dead, too
         name = args[1] if isinstance(args[1], str) else args[1]["metadata"]["name"]
         part = f"/{kwargs['subresource']}" if kwargs.get("subresource") else ""
         self.writes.append(f"{verb} {gvk.kind}{part} {args[0] or ''}/{name}")
@@ -102,7 +112,7 @@ class Running:
             on_outcome=lambda kind, outcome, seconds: self.outcomes.append((kind, outcome)),
         )
         self._doors = [
-            Informer(self.gate, gvk, trim=lambda m: m, on_event=self._seen, clock=world.clock) for gvk in OURS
+            Informer(self.gate, gvk, trim=lambda m: m, on_event=self._seen, clock=world.clock) for gvk in world.ours
         ]
 
     def _cluster_event(self, gvk: GVK, kind: str, before: Manifest | None, after: Manifest | None) -> None:
@@ -130,11 +140,29 @@ class Running:
         key = self.engine.queue.get_nowait()
         if key is None:
             return False
+        if types.by_kind(API_VERSION, key.kind) in self.world.played:
+            self.engine.queue.done(key)
+            return True
         try:
             await self.engine.process(key)
         finally:
             self.engine.queue.done(key)
         return True
+
+    async def until(self, seconds: float, limit: int = 20000) -> None:
+        """Work until the clock shows ``seconds``, which goes on when nothing is due before. Raises Killed."""
+        clock, queue = self.world.clock, self.engine.queue
+        for _ in range(limit):
+            await drain()
+            if await self.world.controllers() or await self.step():
+                continue
+            coming = [item.due for _, _, item in queue._waiting if queue._items.get(item.key) is item]
+            later = min((due for due in coming if due > clock.seconds), default=seconds)
+            if later > seconds or (clock.seconds >= seconds and not coming):
+                clock.seconds = max(clock.seconds, seconds)
+                return
+            clock.seconds = later
+        raise AssertionError(f"it never rests: {self.gate.writes[-10:]}")
 
     async def settle(self, quiet: float = QUIET, limit: float = 600.0) -> None:
         """Work until nothing has been written for ``quiet`` seconds of the clock. Raises Killed."""
@@ -159,18 +187,26 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.client = MemoryClient(namespaces=True, now=self.clock.now)
+        self.played = dict(_CONTROLLERS)
+        """Whose controllers are played, and how."""
+        self.ours: tuple[GVK, ...] = OURS
+        """The kinds that an operator sees; it reconciles those that aren't played."""
         self.failing: set[str] = set()
         """Names of Deployments whose Pods never become ready, and of Jobs (without their digest) that fail."""
 
     def clone(self) -> World:
         """Another world that is as this one is now; no operator runs in it."""
         other = World()
+        other.ours, other.played = self.ours, dict(self.played)
+        self._copy_to(other)
+        return other
+
+    def _copy_to(self, other: World) -> None:
         mine, theirs = self.client, other.client
         theirs._objects, theirs._applied = copy.deepcopy(mine._objects), copy.deepcopy(mine._applied)
         theirs._version, theirs._history = mine._version, list(mine._history)
         theirs._uids = itertools.count(mine._version)
         other.clock.seconds, other.failing = self.clock.seconds, set(self.failing)
-        return other
 
     async def apply(self, documents: Iterable[Manifest], manager: str = "kubectl") -> None:
         """As a user."""
@@ -211,7 +247,7 @@ class World:
         """What Kubernetes' own controllers do; whether there was anything to do."""
         worked = False
         for (gvk, namespace, name), found in list(self.client._objects.items()):
-            behave = _CONTROLLERS.get(gvk)
+            behave = self.played.get(gvk)
             status = behave(found, self.failing) if behave is not None else None
             if status is not None and found.get("status") != status:
                 await self.client.patch(gvk, namespace, name, {"status": None}, subresource="status")
@@ -245,6 +281,24 @@ class World:
         return dict(sorted(out.items()))
 
 
+W = TypeVar("W", bound=World)
+
+
+async def play(world: W, step: Callable[[W], Awaitable[None]], kill_at: tuple[int, bool] | None = None) -> Running:
+    """One step to its end; after the crash, if there is one, with a new operator."""
+    running = await world.operator()
+    running.gate.kill_at = kill_at
+    await step(world)
+    try:
+        await running.settle()
+    except Killed:
+        await running.stop()
+        running = await world.operator()
+        await running.settle()
+    await running.stop()
+    return running
+
+
 def _workload(found: Manifest, failing: set[str]) -> Manifest:
     replicas = int(found["spec"].get("replicas", 1))
     ready = 0 if found["metadata"]["name"] in failing else replicas
@@ -274,10 +328,27 @@ def _job(found: Manifest, failing: set[str]) -> Manifest:
     return {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}
 
 
+def _container(found: Manifest, failing: set[str]) -> Manifest:
+    """What a container on a Proxmox VE host looks like to others, without any host."""
+    name, spec = found["metadata"]["name"], found["spec"]
+    once, stopped = spec["software"].get("restartPolicy") == "Never", spec["state"] == "Stopped"
+    ill = name in failing or name.rpartition("-")[0] in failing
+    message = "readiness: connection refused" if ill and not stopped else "it runs"
+    ready = {"type": "Ready", "status": "False" if ill and not once else "True", "message": message}
+    ready["reason"] = "HealthCheckFailed" if ill and not once else "ReconciliationSucceeded"
+    status: Manifest = {"observedGeneration": found["metadata"]["generation"], "conditions": [ready]}
+    if once:
+        status["software"] = {"exitCode": 1 if ill else 0}
+    elif not stopped:
+        status["addresses"] = [f"10.20.0.{10 + sum(name.encode()) % 200}"]
+    return status
+
+
 _CONTROLLERS: dict[GVK, Callable[[Manifest, set[str]], Manifest]] = {
     types.DEPLOYMENT: _workload,
     types.STATEFUL_SET: _workload,
     types.JOB: _job,
+    types.LXC_CONTAINER: _container,
     types.NAMESPACE: lambda found, failing: {"phase": "Active"},
     types.PERSISTENT_VOLUME_CLAIM: lambda found, failing: {"phase": "Bound"},
 }
@@ -303,11 +374,15 @@ def comparable(found: Manifest, secrets: bool = False) -> Manifest:
         if name.endswith("/copied-from"):
             annotations[name] = annotations[name].partition("@")[0]
     annotations.pop("homeport.dev/applied-hash", None)
+    annotations.pop("homeport.dev/revision-time", None)
+    if out["kind"] == "LXCContainer":
+        out["spec"].get("software", {}).pop("inputs", None)  # a digest of resourceVersions
     if not secrets and out["kind"] == "Secret":
         out["data"] = sorted(out.get("data") or {})
     for template in (out.get("spec") or {}).get("template"), ((out.get("spec") or {}).get("jobTemplate") or {}):
         # A digest of resourceVersions.
-        ((template or {}).get("metadata") or {}).get("annotations", {}).pop("homeport.dev/inputs-hash", None)
+        if isinstance(template, dict):
+            (template.get("metadata") or {}).get("annotations", {}).pop("homeport.dev/inputs-hash", None)
     status = out.get("status") or {}
     if "activity" in status:
         status["activity"].sort(key=lambda entry: (entry["verb"], entry["object"]))

@@ -28,6 +28,9 @@ from localplane.controlplane import ControlPlane
 from localplane.kubectl import Kubectl
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+import backups
+import containers
+import fleet
 import scenario
 
 from operators import Operator, Writes
@@ -157,7 +160,9 @@ async def details(client: Client, operator: Operator, writes: Writes, count: int
     results.add("operator-peak-memory", operator.peak_memory(), "MiB")
     made = writes.count()
     total = sum(n for name, n in made.items() if name != "events")
-    results.add("writes-per-application", total / count, "writes", "target: children + 2 = 6")
+    results.add(
+        "writes-per-application", total / count, "writes", "target: children + 3 = 7: finalizer, revision, status"
+    )
     console.print(f"  [dim]writes: {made}[/]")
     await asyncio.sleep(15)
     told = await events(operator)
@@ -183,18 +188,60 @@ async def details(client: Client, operator: Operator, writes: Writes, count: int
     results.add("writes-after-kill", sum(writes.count().values()), "writes", "target: 0")
 
 
+def written(results: Results, name: str) -> int:
+    """Show all figures and keep them in a file."""
+    console.print(results.table())
+    target = ROOT / ".homeport" / name
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(results.values, indent=2) + "\n")
+    console.print(f"written to {target.relative_to(ROOT)}")
+    return 0
+
+
+async def on_proxmox(folder: Path, results: Results, steady: int = 500) -> None:
+    """LXC containers, on a control plane of their own."""
+    console.print("[bold]LXC containers[/] on the stand-in")
+    plane = prepared(folder / "containers")
+    try:
+        await containers.measure(folder, plane, 100, steady, results.add, console.print)
+    finally:
+        plane.stop()
+
+
+async def on_git(folder: Path, results: Results, count: int, reference: float) -> None:
+    """A repository of ``count`` directories, as one GitSource and as ``count``."""
+    for shape in ("one", "each"):
+        console.print(f"[bold]GitSources[/], {shape}")
+        await fleet.measure(folder / f"fleet-{shape}", prepared, shape, count, reference, results.add)
+
+
 async def main() -> int:
     """Measure, print, write ``.homeport/bench.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=300, help="applications in the main comparison")
-    parser.add_argument("--quick", action="store_true", help="only the main comparison")
+    parser.add_argument("--containers", action="store_true", help="only LXC containers on the stand-in")
+    parser.add_argument("--quick", action="store_true", help="only the main comparison; of containers, none at rest")
+    parser.add_argument("--backups", type=int, metavar="MIB", help="only the backup runner, with so much data")
+    parser.add_argument("--fleet", action="store_true", help="only GitSources: one repository of so many directories")
+    parser.add_argument("--no-fleet", action="store_true", help="all but GitSources")
     options = parser.parse_args()
     results = Results()
+    if options.backups:
+        console.print(f"[bold]backup runner[/], {options.backups} MiB")
+        backups.measure(results.add, options.backups)
+        return written(results, "bench-backups.json")
     with tempfile.TemporaryDirectory(prefix="homeport-bench-") as scratch:
         folder = Path(scratch)
+        if options.containers:
+            await on_proxmox(folder, results, 0 if options.quick else 500)
+            return written(results, "bench-containers.json")
         console.print(f"[bold]bare writer[/], {options.n} applications of 4 objects")
         reference = await bare(folder / "bare", options.n)
         results.add("bare-writer", reference, "s")
+        if options.fleet or not (options.quick or options.no_fleet):
+            await on_git(folder, results, options.n, reference)
+        if options.fleet:
+            return written(results, "bench-fleet.json")
         console.print("[bold]Homeport[/]")
         seconds, _ = await homeport(folder / "homeport", options.n, None if options.quick else results)
         results.add("homeport", seconds, "s")
@@ -203,17 +250,13 @@ async def main() -> int:
             "flux-to-bare-writer", FLUX_SECONDS / FLUX_BARE_SECONDS, "x", "as given in the design, not of this run"
         )
         if not options.quick:
+            await on_proxmox(folder, results)
             console.print("[bold]linear?[/] 50 against 600 applications")
             few, few_cpu = await homeport(folder / "few", 50, None)
             many, many_cpu = await homeport(folder / "many", 600, None)
             results.add("cost-per-application-600-to-50", (many / 600) / (few / 50), "x", "wall; target: at most 1.2")
             results.add("cpu-per-application-600-to-50", (many_cpu / 600) / (few_cpu / 50), "x", "operator CPU")
-    console.print(results.table())
-    target = ROOT / ".homeport" / "bench.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(results.values, indent=2) + "\n")
-    console.print(f"written to {target.relative_to(ROOT)}")
-    return 0
+    return written(results, "bench.json")
 
 
 if __name__ == "__main__":

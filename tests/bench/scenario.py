@@ -96,7 +96,12 @@ async def wait_available(client: Client, count: int) -> None:
 
 async def wait_ready(client: Client, count: int) -> None:
     """Until ``count`` Applications are Ready at their current generation."""
-    await _wait(client, types.APPLICATION, PROJECT, count, is_ready)
+    await wait_objects(client, types.APPLICATION, PROJECT, count)
+
+
+async def wait_objects(client: Client, gvk: types.GVK, namespace: str, count: int) -> None:
+    """Until ``count`` resources of a kind of ours are Ready at their current generation."""
+    await _wait(client, gvk, namespace, count, is_ready)
 
 
 def is_ready(manifest: Manifest) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from killing import without_farewells, wrong_after
 
 from homeport.drivers.kubernetes import types
-from memory_world import Killed, Running, World, load
+from memory_world import World, load, play
 
 pytestmark = pytest.mark.faults
 
@@ -75,26 +75,8 @@ async def before(story: tuple[Step, ...]) -> World:
     """The world before the last step, with no operator running."""
     world = World()
     for step in story[:-1]:
-        running = await world.operator()
-        await step(world)
-        await running.settle()
-        await running.stop()
+        await play(world, step)
     return world
-
-
-async def play(world: World, step: Step, kill_at: tuple[int, bool] | None = None) -> Running:
-    """One step to its end; after the crash, if there is one, with a new operator."""
-    running = await world.operator()
-    running.gate.kill_at = kill_at
-    await step(world)
-    try:
-        await running.settle()
-    except Killed:
-        await running.stop()
-        running = await world.operator()
-        await running.settle()
-    await running.stop()
-    return running
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -102,18 +84,8 @@ async def test_killed_at_every_write(story: str) -> None:
     start, step = await before(STORIES[story]), STORIES[story][-1]
     clean = start.clone()
     writes = (await play(clean, step)).gate.writes
-    end, births = without_farewells(clean.state()), {kind: clean.births(kind) for kind in KINDS}
     assert writes
-    wrong = []
-    for number, write in enumerate(writes):
-        for done in (False, True):
-            world = start.clone()
-            await play(world, step, (number, done))
-            what = f"killed {'after' if done else 'before'} {write} (number {number})"
-            found = {kind: world.births(kind) for kind in KINDS}
-            if found != births:
-                wrong.append(f"{what}: made {found}, should be {births}")
-            wrong.extend(f"{what}: {line}" for line in differences(end, without_farewells(world.state())))
+    wrong = await wrong_after(start, step, clean, writes, KINDS, lambda world: without_farewells(world.state()))
     assert not wrong, "\n".join(wrong[:30])
 
 
@@ -145,23 +117,3 @@ async def test_nothing_is_orphaned() -> None:
     }
     marks = world.get(types.NAMESPACE, "", "shop")["metadata"]
     assert "homeport.dev/project" not in (marks.get("labels") or {})
-
-
-def without_farewells(state: dict[str, Any]) -> dict[str, Any]:
-    """A deletion is in nobody's memory but the operator's once the object is gone: its log entry may be lost."""
-    for found in state.values():
-        log = (found.get("status") or {}).get("activity")
-        if log:
-            log[:] = [entry for entry in log if entry["verb"] != "deleted"]
-    return state
-
-
-def differences(wanted: Any, found: Any, path: str = "") -> list[str]:
-    """Where two states differ."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        return [
-            line
-            for key in sorted({*wanted, *found})
-            for line in differences(wanted.get(key), found.get(key), f"{path}.{key}")
-        ]
-    return [] if wanted == found else [f"{path}: should be {wanted!r:.300}, is {found!r:.300}"]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ async def client(plane: Any) -> AsyncIterator[Client]:
     client = Client(config.load(plane.kubeconfig), user_agent="test")
     yield client
     await client.close()
+
+
+def unique(name: str) -> str:
+    """A name that no earlier try of a test has left anything under."""
+    return f"{name}-{uuid.uuid4().hex[:6]}"
 
 
 Start = Callable[..., Awaitable[Operator]]
@@ -100,7 +106,7 @@ async def jobs(home: Home) -> list[str]:
 
 async def test_killed_in_the_middle_of_a_rollout(plane: Any, client: Client, start: Start) -> None:
     audit, count = Audit(plane.audit_log), 30
-    home = Home(client, "killed")
+    home = Home(client, unique("killed"))
     operator = await start()
     await home.settle_in()
     filling = asyncio.create_task(home.fill(count))
@@ -138,7 +144,7 @@ async def test_killed_in_the_middle_of_a_rollout(plane: Any, client: Client, sta
 
 async def test_one_of_two_leads(plane: Any, client: Client, start: Start) -> None:
     audit, count = Audit(plane.audit_log), 12
-    home = Home(client, "replicas")
+    home = Home(client, unique("replicas"))
     first = await start()
     second = await start(leads=False)
     await until(lambda: answers(second), "the standby is ready", 30)
@@ -164,7 +170,7 @@ async def test_one_of_two_leads(plane: Any, client: Client, start: Start) -> Non
 
 
 async def test_without_the_api_server(plane: Any, client: Client, start: Start) -> None:
-    home = Home(client, "away")
+    home = Home(client, unique("away"))
     operator = await start()
     assert operator.process is not None
     await home.settle_in()
@@ -206,7 +212,7 @@ async def _has(home: Home, number: int, text: str) -> bool:
 
 async def test_what_it_missed(plane: Any, client: Client, start: Start) -> None:
     """While it sleeps, the API server restarts: the watches' versions are Gone, and what happened is in no event."""
-    home = Home(client, "missed")
+    home = Home(client, unique("missed"))
     operator = await start()
     assert operator.process is not None
     await home.settle_in()
@@ -242,7 +248,7 @@ async def test_a_bad_network(plane: Any, client: Client, start: Start, tmp_path:
     proxy = Proxy(plane.kubeconfig)
     kubeconfig = await proxy.start(tmp_path)
     try:
-        home = Home(client, "network")
+        home = Home(client, unique("network"))
         proxy.bad = 10
         operator = await start(leads=False, kubeconfig=kubeconfig)
         await home.settle_in()

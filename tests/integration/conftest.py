@@ -10,10 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_shop import backup_shop, backup_world  # noqa: F401 - fixtures
 from homes import Home
+from proxmox_fixtures import host, lab  # noqa: F401 - fixtures
+from runner_fixtures import (  # noqa: F401 - fixtures
+    client_programs,
+    fresh_mariadb,
+    fresh_postgres,
+    mariadb,
+    new_runner,
+    postgres,
+    runner,
+    s3_server,
+)
 
 from api_server import ApiServer
 from operators import Operator
+from registry_server import locked, registry, serve  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

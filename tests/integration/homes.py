@@ -252,15 +252,23 @@ class Home(Live):
 
     def leave(self) -> None:
         """Ask for the end of everything in it; ``sweep`` sees it through."""
-        for kind in ("Application", "Environment"):
+        for kind in ("GitSource", "Application", "Environment"):
             for item in self.list(kind, self.name):
                 name = item["metadata"]["name"]
                 if kind == "Environment":
-                    self.patch(kind, self.name, name, {"spec": {"suspend": False}})
-                    self.annotate(kind, name, confirm_delete=name)
+                    self._let_go(name)
                 self.delete(kind, self.name, name)
         if self.find("Project", self.name, self.name) is not None:
             self.set("Project", self.name, archived=True, suspend=False)
+
+    def _let_go(self, environment: str) -> None:
+        """Agree to the end of an Environment; one that the test has deleted may be gone since it was listed."""
+        try:
+            self.patch("Environment", self.name, environment, {"spec": {"suspend": False}})
+            self.annotate("Environment", environment, confirm_delete=environment)
+        except RefusedError as error:
+            if error.code != 404:
+                raise
 
     def sweep(self) -> None:
         """Wait for the end of what ``leave`` asked for, then remove what was retained. What hangs is an error."""
@@ -268,7 +276,9 @@ class Home(Live):
             self.until("Project", self.name, "True", "Archived")
             self.delete("Project", self.name, self.name)
             self.gone("Project", self.name, self.name)
-        left = [(kind, name) for kind in ("Application", "Environment") for name in self.names(kind, self.name)]
+        left = [
+            (kind, name) for kind in ("GitSource", "Application", "Environment") for name in self.names(kind, self.name)
+        ]
         for kind, name in left:
             self.gone(kind, self.name, name)
         for name in self.names("Namespace", None):

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, RefusedError
+from homeport.api.kinds import BY_NAME
 from homeport.api.resource import InvalidSpec, parse
 from manifests import ROOT, load, merged
 from model_rules import rules_of
@@ -44,7 +45,8 @@ def api(control_plane: Any) -> Iterator[ApiServer]:
 def manifest(table: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
     """The case's manifest."""
     body = copy.deepcopy(table["base"])
-    body["metadata"] = {"namespace": NAMESPACE, **body["metadata"]}
+    if BY_NAME[body["kind"]].namespaced:
+        body["metadata"] = {"namespace": NAMESPACE, **body["metadata"]}
     if body["kind"] == "Project":  # a policy wants it
         body["metadata"]["name"] = NAMESPACE
     if "resource" in case:

@@ -16,6 +16,7 @@ from homeport.api.labels import OwnerKey
 from homeport.drivers.kubernetes import config, errors, types
 from homeport.drivers.kubernetes.client import Client
 from homeport.drivers.kubernetes.cluster import Cluster
+from homeport.drivers.kubernetes.discovery import Mapper
 from homeport.drivers.kubernetes.protocol import Api
 from homeport.drivers.kubernetes.types import Manifest
 from homeport.drivers.memory import MemoryClient
@@ -303,6 +304,76 @@ async def test_what_is_served(api: Api) -> None:
     assert {"deployments", "statefulsets"} <= await api.discover("apps/v1")
     assert "configmaps" in await api.discover("v1")
     assert await api.discover("nowhere.example.com/v1") == set()
+
+
+async def test_the_kinds_of_an_api_version(api: Api) -> None:
+    assert types.DEPLOYMENT in await api.kinds("apps/v1")
+    assert {types.CONFIG_MAP, types.NAMESPACE} <= set(await api.kinds("v1"))
+    assert await api.kinds("nowhere.example.com/v1") == ()
+    mapper = Mapper(api)
+    assert await mapper.find("apps/v1", "Deployment") is types.DEPLOYMENT
+    assert await mapper.find("apps/v1", "Nothing") is None
+
+
+async def test_a_dry_run_tells_what_would_be_and_changes_nothing(api: Api, ns: str) -> None:
+    made = await api.apply(types.CONFIG_MAP, ns, "a", config_map("a", {"x": "1"}), dry_run=True)
+    assert "resourceVersion" not in made["metadata"], "nothing is there"
+    assert await api.get(types.CONFIG_MAP, ns, "a") is None
+    there = await api.apply(types.CONFIG_MAP, ns, "a", config_map("a", {"x": "1"}))
+    would = await api.apply(types.CONFIG_MAP, ns, "a", config_map("a", {"x": "2"}), dry_run=True, metadata_only=False)
+    assert would["data"] == {"x": "2"}
+    assert version_of(would) == version_of(there)
+    found = await api.get(types.CONFIG_MAP, ns, "a")
+    assert found is not None
+    assert found["data"] == {"x": "1"}
+
+
+async def test_as_somebody_else_only_what_they_may(api: Api, ns: str) -> None:
+    user = f"system:serviceaccount:{ns}:nobody"
+    acting = api.impersonate(user)
+    if isinstance(api, MemoryClient):
+        api.allows = lambda call: False
+    with pytest.raises(errors.Forbidden) as caught:
+        await acting.apply(types.CONFIG_MAP, ns, "a", config_map("a"))
+    assert (
+        f'configmaps "a" is forbidden: User "{user}" cannot patch resource "configmaps" in API group "" in the '
+        f'namespace "{ns}"'
+    ) in str(caught.value)
+    assert await api.get(types.CONFIG_MAP, ns, "a") is None
+    await api.apply(types.CONFIG_MAP, ns, "a", config_map("a"))
+
+
+async def test_a_definition_makes_its_kind_served(api: Api, ns: str) -> None:
+    group = f"{ns}.example.com"
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": schema}]
+    spec = {
+        "group": group,
+        "scope": "Namespaced",
+        "names": {"kind": "Widget", "plural": "widgets"},
+        "versions": versions,
+    }
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": spec,
+    }
+    widget = types.GVK(group, "v1", "Widget", "widgets")
+    manifest = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    with pytest.raises(errors.NotFound):
+        await api.apply(widget, ns, "w", manifest)
+    await api.apply(types.CUSTOM_RESOURCE_DEFINITION, None, f"widgets.{group}", body)
+    try:
+        async with asyncio.timeout(30):
+            while widget not in await api.kinds(f"{group}/v1"):
+                await asyncio.sleep(0.05)
+        await api.apply(widget, ns, "w", manifest)
+        offered = set(await api.apis())
+        assert {"v1", "v1/Secret", "apps/v1", "apps/v1/Deployment", f"{group}/v1", f"{group}/v1/Widget"} <= offered
+        assert "apps/v1/deployments" not in offered
+    finally:
+        await api.delete(types.CUSTOM_RESOURCE_DEFINITION, None, f"widgets.{group}")
     assert (await api.version())["major"] == "1"
 
 

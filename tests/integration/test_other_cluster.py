@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 import yaml
 
 from api_server import ApiServer, eventually
+from localplane.commands import install
 from localplane.controlplane import ControlPlane
+from localplane.kubectl import Kubectl
 from operators import Operator
 
 pytestmark = pytest.mark.integration
@@ -121,6 +125,66 @@ def test_a_kubeconfig_that_runs_programs_is_refused(control_plane: Any, operator
     eventually(lambda: "exec" in ready(here, environment)[1], "the environment says that exec is refused")
     status = here.get(environment)["status"]
     assert {c["type"]: c["reason"] for c in status["conditions"]}["Stalled"] == "InvalidSpec"
+
+
+def test_a_homeport_that_runs_in_the_other_cluster_leaves_its_objects_alone(
+    control_plane: Any, operator: Operator, other: ControlPlane, tmp_path: Path
+) -> None:
+    here, there = ApiServer(str(control_plane.kubeconfig)), ApiServer(str(other.kubeconfig))
+    objects = manifests("far-twin", inline(other.kubeconfig))
+    for manifest in objects:
+        here.apply(manifest)
+    eventually(lambda: ready(here, objects[-1])[0] == "True", "the application is Ready", 60)
+    path = "/apis/apps/v1/namespaces/far-twin-far/deployments/web"
+    made = there.call("GET", path)["metadata"]
+    plane = here.call("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+    assert made["labels"]["homeport.dev/control-plane"] == plane
+
+    install(Kubectl(other.kubectl, str(other.kubeconfig)))
+    resident = Operator(other.kubeconfig, tmp_path / "operator.log")
+    resident.start()
+    try:
+        asyncio.run(resident.wait_leading())
+        # The same names there, for a project of that cluster's own.
+        namesakes = manifests("far-twin", "")
+        del namesakes[2], namesakes[-2]["spec"]["kubernetes"]
+        for manifest in namesakes:
+            there.apply(manifest)
+        eventually(lambda: ready(there, namesakes[-2])[0] == "False", "the resident looked at its environment", 60)
+        assert f"far-twin of another control plane ({plane})" in ready(there, namesakes[-2])[1]
+        there.delete(namesakes[-1])
+        eventually(lambda: _gone(there, _path(namesakes[-1])), "the resident let go of its application")
+        assert there.call("GET", path)["metadata"]["uid"] == made["uid"]
+        assert ready(here, objects[-1])[0] == "True"
+    finally:
+        resident.kill(signal.SIGTERM)
+
+
+def test_a_cluster_that_falls_silent_is_told_of_and_nothing_in_it_is_lost(
+    control_plane: Any, operator: Operator, other: ControlPlane
+) -> None:
+    here, there = ApiServer(str(control_plane.kubeconfig)), ApiServer(str(other.kubeconfig))
+    objects = manifests("far-silent", inline(other.kubeconfig))
+    for manifest in objects:
+        here.apply(manifest)
+    eventually(lambda: ready(here, objects[-1])[0] == "True", "the application is Ready", 60)
+    path = "/apis/apps/v1/namespaces/far-silent-far/deployments/web"
+    made = there.call("GET", path)["metadata"]["uid"]
+    # Stopped, not ended: its connections stay open, and no watch breaks.
+    other.pause_component("kube-apiserver")
+    try:
+        eventually(lambda: "no answer" in ready(here, objects[-1])[1], "the application says so", 120)
+        assert ready(here, objects[-1])[0] == ready(here, objects[-2])[0] == "False"
+        assert here.get(objects[-1])["status"]["inventory"]["entries"]
+    finally:
+        other.resume_component("kube-apiserver")
+    eventually(lambda: ready(here, objects[-1])[0] == "True", "the application is Ready again", 120)
+    assert there.call("GET", path)["metadata"]["uid"] == made
+
+
+def _path(manifest: dict[str, Any]) -> str:
+    metadata = manifest["metadata"]
+    return f"/apis/homeport.dev/v1alpha1/namespaces/{metadata['namespace']}/applications/{metadata['name']}"
 
 
 def _gone(api: ApiServer, path: str) -> bool:

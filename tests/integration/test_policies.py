@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from api_server import ApiServer, RefusedError, eventually
+from homeport.api.resource import parse
+from homeport.plan.gitops import previews
+from homeport.plan.gitops.pulls import Pull
 from manifests import ROOT, load_all
 
 pytestmark = pytest.mark.integration
@@ -200,6 +203,34 @@ def test_what_is_in_a_namespace_that_goes_may_go(api: ApiServer, home: str) -> N
     eventually(lambda: _refused(lambda: api.delete(project)) == "", "the project goes with its namespace")
     for manifest in (project, environment):
         api.patch(manifest, {"metadata": {"finalizers": None}})
+
+
+# --- deleting an Application that would lose data -------------------------------------------------------------------
+
+
+def test_a_preview_goes_with_its_volumes_where_data_is_guarded(api: ApiServer, home: str) -> None:
+    """The operator removes it when its pull request is closed; nobody is there to confirm that."""
+    api.patch(_namespace(home), {"metadata": {"labels": {"homeport.dev/guard-data": "true"}}})
+    volume = {"name": "data", "path": "/data", "size": "1Gi", "deletionPolicy": "Delete"}
+    part = {"name": "db", "image": "postgres", "ports": [{"name": "db", "port": 5432}], "volumes": [volume]}
+    theirs = {
+        "apiVersion": V1ALPHA1,
+        "kind": "Application",
+        "metadata": {"name": "shop", "namespace": home},
+        "spec": {"version": "1.0.0", "components": [part]},
+    }
+    template = parse(_environment(home, "preview", tier="Preview", template=True))
+    pull = Pull(7, "A page", "eve", "a" * 40, "refs/pull/7/head", "main", fork=False)
+    (preview,) = previews.preview("fleet", previews.Ticket(pull, True), template, [theirs], (), "72h").applications
+    for manifest in (theirs, preview):
+        api.create(manifest)
+    # The API server sees the namespace's label by a watch, a moment later.
+    told = "deleting the Application shop deletes data"
+    eventually(lambda: told in _refused(lambda: api.delete(theirs, dry=True)), "what is written by people is guarded")
+    api.delete(preview)
+    assert told in _refused(lambda: api.delete(theirs))
+    api.patch(theirs, {"metadata": {"annotations": {"homeport.dev/confirm-delete": "shop"}}})
+    api.delete(theirs)
 
 
 # --- the files ------------------------------------------------------------------------------------------------------

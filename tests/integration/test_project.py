@@ -119,7 +119,7 @@ def test_health_counts_and_milestones(home: Home) -> None:
     status(home, health="Healthy", applications={"ready": 1, "total": 1}, progress=0)
     home.set("Project", home.name, milestones=[{"name": "handover", "complete": True}])
     status(home, milestones=[{"name": "handover", "progress": 100, "overdue": False}], progress=100)
-    assert told(home.ready("Project", home.name))[2] == "1 of 1 applications ready in 1 environments"
+    assert told(home.ready("Project", home.name))[2] == "1 of 1 application ready in 1 environment"
     home.delete("Application", home.name, "shop")
     status(home, applications={"ready": 0, "total": 0})
 

@@ -11,9 +11,13 @@ import yaml
 
 from homeport.api.application import ApplicationSpec
 from homeport.api.environment import EnvironmentSpec
+from homeport.api.labels import ALLOWED_HEADERS as ALLOWED
 from homeport.api.resource import Resource, parse, parse_spec
 from homeport.plan import render
-from homeport.plan.types import Child, Place, Versions
+from homeport.plan.capabilities import NONE, Capabilities, IngressClass
+from homeport.plan.proxmox_app import guests
+from homeport.plan.types import Child, Place, Versions, object_id
+from homeport.plan.world import ChildKey
 
 GOLDEN = Path(__file__).parent / "golden" / "application"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/cr.yaml"))
@@ -21,18 +25,20 @@ CASES = sorted(path.parent.name for path in GOLDEN.glob("*/cr.yaml"))
 
 @dataclass(frozen=True)
 class Case:
-    """What is rendered: an application in each of its environments."""
+    """What is rendered: an application in each of its environments, and its containers that are there."""
 
     app: Resource[ApplicationSpec]
     places: tuple[Place, ...]
     versions: dict[str, Versions]
-    done: dict[str, str]
+    done: dict[str, tuple[str, ...]]
+    containers: dict[ChildKey, Any]
 
     def render(self) -> Iterator[Child]:
         """The objects of every environment."""
         render.check(self.app.spec)
         for place in self.places:
-            yield from render.render(self.app, place, self.versions[place.name], self.done)
+            there = guests.of(self.containers, place.name)
+            yield from render.render(self.app, place, self.versions[place.name], self.done, guests=there)
 
 
 def application(spec: dict[str, Any], name: str = "web", namespace: str = "web") -> Resource[Any]:
@@ -41,9 +47,27 @@ def application(spec: dict[str, Any], name: str = "web", namespace: str = "web")
     return parse({"apiVersion": "homeport.dev/v1alpha1", "kind": "Application", "metadata": metadata, "spec": spec})
 
 
-def place(name: str = "live", project: str = "web", *, archived: bool = False, **spec: Any) -> Place:
-    """An environment of ``project``."""
-    return Place(project, name, f"{project}-{name}", parse_spec(EnvironmentSpec, spec), archived)
+def place(
+    name: str = "live", project: str = "web", *, archived: bool = False, there: Capabilities = NONE, **spec: Any
+) -> Place:
+    """An environment of ``project``; ``there`` is what its cluster offers."""
+    namespace = f"{project}-{name}"
+    return Place(project, name, namespace, parse_spec(EnvironmentSpec, spec), archived, capabilities=there)
+
+
+def offered(documents: list[dict[str, Any]]) -> Capabilities:
+    """What the cluster of a golden case offers: a document of kind Served lists ``apis``; classes are as usual."""
+    return Capabilities(
+        apis=frozenset(api for d in documents if d["kind"] == "Served" for api in d["apis"]),
+        ingress_classes={
+            d["metadata"]["name"]: IngressClass(
+                d["spec"]["controller"], frozenset((d["metadata"].get("annotations") or {}).get(ALLOWED, "").split(","))
+            )
+            for d in documents
+            if d["kind"] == "IngressClass"
+        },
+        gateway_classes=frozenset(d["metadata"]["name"] for d in documents if d["kind"] == "GatewayClass"),
+    )
 
 
 def load(name: str) -> Case:
@@ -52,7 +76,7 @@ def load(name: str) -> Case:
     app = parse(documents[0])
     archived = any(d["kind"] == "Project" and d["spec"].get("archived") for d in documents)
     places = tuple(
-        place(d["metadata"]["name"], app.namespace, archived=archived, **d["spec"])
+        place(d["metadata"]["name"], app.namespace, archived=archived, there=offered(documents), **d["spec"])
         for d in documents
         if d["kind"] == "Environment"
     )
@@ -61,8 +85,9 @@ def load(name: str) -> Case:
         if d["kind"] in ("Secret", "ConfigMap"):
             environment = d["metadata"]["namespace"].removeprefix(f"{app.namespace}-")
             versions[environment][d["kind"], d["metadata"]["name"]] = d["metadata"]["resourceVersion"]
-    done = {entry["id"]: entry["hash"] for entry in app.status.get("doneJobs") or ()}
-    return Case(app, places, {name: Versions(objects) for name, objects in versions.items()}, done)
+    done = {entry["id"]: (entry["hash"],) for entry in app.status.get("doneJobs") or ()}
+    there = {("", object_id(d)): d for d in documents if d["kind"] == guests.KIND}
+    return Case(app, places, {name: Versions(objects) for name, objects in versions.items()}, done, there)
 
 
 class _Dumper(yaml.SafeDumper):

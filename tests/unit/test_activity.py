@@ -46,6 +46,12 @@ def test_what_we_write_is_no_activity() -> None:
     assert activity.entry(before, after, "") is None
 
 
+def test_what_a_schedule_makes_and_cleans_up_is_no_activity() -> None:
+    run = body(1, ("homeport", "2026-01-02T00:00:00Z"), labels={"homeport.dev/backup": "nightly"})
+    assert activity.entry(None, run, "") is None
+    assert activity.entry(run, None, "2026-01-03T00:00:00Z") is None
+
+
 def test_deleted_is_noted_once() -> None:
     asked = body(2, ("kubectl", "2026-01-02T00:00:00Z"), deletionTimestamp="2026-01-09T00:00:00Z")
     first = activity.entry(body(2), asked, "2026-01-09T00:00:05Z")

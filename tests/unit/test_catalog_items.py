@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from render_cases import application, place
 
 from homeport.drivers.catalog import folders, load
@@ -27,7 +28,11 @@ OTHER_VALUES = {
     "nextcloud": {"host": "cloud.example.com"},
     "nginx": {"upstream": "http://backend:8000", "replicas": 2},
     "postgres": {"parameters": {"log_statement": "all"}, "storageClass": "fast"},
-    "prometheus": {"jobs": [{"name": "backend", "targets": ["backend:8000"]}]},
+    "prometheus": {
+        "jobs": [{"name": "db", "targets": ["db:9187"]}, {"name": "backend", "dns": ["backend-metrics:8000"]}],
+        "alerts": [{"name": "Down", "expr": "up == 0", "for": "2m", "summary": "{{ $labels.job }} is down"}],
+        "alertmanagers": ["alertmanager:9093"],
+    },
     "redis": {"auth": True, "persistence": False},
     "traefik": {"services": [{"name": "api", "rule": "PathPrefix(`/api`)", "url": "http://backend:8000"}]},
     "wordpress": {"debug": True},
@@ -97,3 +102,31 @@ class TestItem:
     def test_values_are_documented(self, name: str) -> None:
         for value, schema in ITEMS.entries[name].schema["properties"].items():
             assert schema.get("description"), value
+
+
+def test_prometheus_is_told_its_jobs_and_alerts() -> None:
+    children = rendered("prometheus", "restricted", values=OTHER_VALUES["prometheus"])
+    data = next(c.manifest["data"] for c in children if c.manifest["kind"] == "ConfigMap")
+    config, rules = (yaml.safe_load(text) for name, text in sorted(data.items(), reverse=True))
+    assert [job.get("static_configs") for job in config["scrape_configs"]][1:] == [[{"targets": ["db:9187"]}], None]
+    found = config["scrape_configs"][2]["dns_sd_configs"]
+    assert found == [{"names": ["backend-metrics"], "port": 8000, "type": "A"}]
+    assert config["rule_files"] == ["/etc/prometheus/alerts.yml"]
+    assert config["alerting"] == {"alertmanagers": [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]}
+    assert rules["groups"][0]["rules"] == [
+        {
+            "alert": "Down",
+            "expr": "up == 0",
+            "for": "2m",
+            "labels": {"severity": "warning"},
+            "annotations": {"summary": "{{ $labels.job }} is down"},
+        }
+    ]
+
+
+def test_databases_have_a_url_in_their_secret() -> None:
+    (secret,) = (c for c in rendered("postgres", "restricted", prefix="p-") if c.manifest["kind"] == "Secret")
+    assert secret.id.name == "p-it-credentials"
+    assert secret.template["url"] == "postgresql://app:$(password)@p-it:5432/app"
+    (secret,) = (c for c in rendered("redis", "restricted", values={"auth": True}) if c.manifest["kind"] == "Secret")
+    assert secret.template == {"url": "redis://:$(password)@it:6379/0"}

@@ -14,6 +14,7 @@ from homeport.api.kinds import KINDS
 from homeport.api.resource import InvalidSpec
 from homeport.cli import app, errors, kinds, local
 from homeport.drivers.kubernetes import errors as api_errors
+from homeport.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,7 +139,7 @@ def test_debug_shows_where(tmp_path: Path) -> None:
 
 
 def test_operator_turns_options_into_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[main.Settings] = []
+    seen: list[Settings] = []
     monkeypatch.setattr(main, "run", lambda settings: seen.append(settings) or 7)
     monkeypatch.setenv("HOMEPORT_CONCURRENCY", "4")
     monkeypatch.setenv("HOMEPORT_NAMESPACE", "a b")
@@ -148,7 +149,7 @@ def test_operator_turns_options_into_settings(monkeypatch: pytest.MonkeyPatch) -
     )  # fmt: skip
     assert code == 7
     assert seen == [
-        main.Settings(
+        Settings(
             concurrency=4, resync_seconds=5400.0, namespaces=("a", "b"), shard="homeport.dev/shard in (a,b),x!=y",
             log_format="json", leader_election=False, identity="me", context="c",
         )
@@ -156,10 +157,10 @@ def test_operator_turns_options_into_settings(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_operator_defaults_are_those_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[main.Settings] = []
+    seen: list[Settings] = []
     monkeypatch.setattr(main, "run", lambda settings: seen.append(settings) or 0)
     assert cli.main(["operator"]) == 0
-    assert seen == [main.Settings()]
+    assert seen == [Settings()]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_completion_without_a_shell_that_we_know(
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("homeport s", ["status"]),
+        ("homeport st", ["status"]),
         ("homeport get hpa", ["hpapp"]),
         ("homeport tree app", ["application/"]),
         ("homeport tree application/", []),

@@ -314,6 +314,26 @@ async def test_an_application_down_to_its_pods() -> None:
     assert tree.children[1].children[0].message == "in another cluster"
 
 
+async def test_an_application_on_proxmox_down_to_its_containers() -> None:
+    client = MemoryClient()
+    entries = [{"id": "shop-dev_web-0_homeport.dev_LXCContainer", "v": "v1alpha1", "environment": "dev"}]
+    environments = [{"name": "dev", "version": "1.0.0", "health": "Healthy",
+                     "components": [{"name": "web", "ready": 1, "desired": 1, "health": "Healthy"}]}]  # fmt: skip
+    body = await put(client, resource(inventory={"entries": entries}, environments=environments))
+    place = {"runtime": "Proxmox", "proxmox": {"hostRef": {"name": "lab"}}}
+    await put(client, {**resource("Environment", "dev"), "spec": place})
+    found = {"observedGeneration": 1, "vmid": 210, "node": "pve1", "address": "10.20.0.10",
+             "conditions": [{"type": "Ready", "status": "True"}]}  # fmt: skip
+    await put(client, made(types.LXC_CONTAINER, "web-0", spec={"state": "Running"}, status=found))
+    tree = await Forest(client, NOW).application(body)
+    assert flat(tree)[1:] == [
+        (1, "Environment/dev", "Healthy"),
+        (2, "Component/web", "Healthy"),
+        (3, "LXCContainer/web-0", "Healthy"),
+    ]
+    assert tree.children[0].children[0].children[0].note == "210 pve1 10.20.0.10"
+
+
 async def test_what_may_not_be_seen_is_said() -> None:
     client = MemoryClient()
     body = await a_shop(client)
@@ -371,5 +391,35 @@ def test_tree_command(memory: MemoryClient, capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["tree", "app"]) == 1
 
 
+def test_the_tree_of_a_host(memory: MemoryClient, capsys: pytest.CaptureFixture[str]) -> None:
+    status = {
+        "observedGeneration": 1,
+        "version": "9.1.3",
+        "clusterName": "lab",
+        "conditions": [{"type": "Ready", "status": "True", "reason": "ReconciliationSucceeded", "message": "fine"}],
+        "nodes": [
+            {"name": "pve1", "status": "online", "cpus": 4, "memory": "8Gi"},
+            {"name": "pve2", "status": "offline"},
+        ],
+        "storages": [{"name": "local", "content": ["vztmpl"], "nodes": ["pve1"]}],
+    }
+    body = {"apiVersion": "homeport.dev/v1alpha1", "kind": "ProxmoxHost", "metadata": {"name": "lab"}, "status": status}
+    asyncio.run(memory.create(types.PROXMOX_HOST, None, body))
+    assert cli.main(["tree", "hppve/lab", "-o", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["note"], found["health"]) == ("lab 9.1.3", "Healthy")
+    assert [(n["name"], n["health"], n["note"]) for n in found["children"]] == [
+        ("pve1", "Healthy", "4 CPUs, 8Gi"),
+        ("pve2", "Degraded", ""),
+    ]
+    assert [s["name"] for s in found["children"][0]["children"]] == ["local"]
+    assert cli.main(["get", "pve"]) == 0
+    assert "9.1.3" in capsys.readouterr().out
+    assert cli.main(["get", "pve", "attic"]) == 1
+    assert "there is no ProxmoxHost attic" in capsys.readouterr().err
+
+
 def test_all_kinds_are_known_to_the_tree() -> None:
-    assert {kind.kind for kind in kinds.ALL} == {"Project", "Environment", "Application"}
+    known = {"Project", "Environment", "Application", "CatalogItem", "ProxmoxHost", "LXCContainer"}
+    known |= {"BackupRepository", "Backup", "BackupRun", "Restore", "GitSource", "ImageUpdate", "Notification"}
+    assert {kind.kind for kind in kinds.ALL} == known

@@ -72,17 +72,35 @@ def test_bad_input(components: str, line: int, field: str, message: str | None) 
         assert message in [p.message for p in found]
 
 
+def test_what_cant_be_had_on_proxmox_is_said_at_its_line() -> None:
+    lab = homeport("Environment", "lab", "shop", "{runtime: Proxmox, proxmox: {hostRef: {name: lab}}}")
+    web = "    - name: web\n      image: nginx\n      replicas: 2\n      ports: [{name: http, port: 80}]\n"
+    web += "      volumes: [{name: data, path: /data, size: 1Gi}]\n"
+    (problem,) = [p for p in problems(APPLICATION + web + lab) if p.severity == "error"]
+    assert (problem.line, problem.field) == (11, "spec.components[web].volumes")
+    assert problem.message.startswith(
+        "2 replicas can't share a volume, which is one container's own; write replicas: 1"
+    )
+    # On Kubernetes, and where an override says otherwise, nothing is wrong.
+    assert not [p for p in problems(APPLICATION + web) if p.severity == "error"]
+    entry = "  environments:\n    - name: lab\n      overrides: {web: {replicas: 1}}\n"
+    assert not [p for p in problems(APPLICATION + web + entry + lab) if p.severity == "error"]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "field", "message"),
     [
         ("kind: Application\nmetadata: {}\n", 1, "", "apiVersion must be written: this isn't a Kubernetes object"),
         ("apiVersion: homeport.dev/v1\nkind: Nonsense\nmetadata: {name: a, namespace: a}\n", 1, "",
          "homeport.dev/v1 Nonsense isn't a kind of homeport.dev/v1alpha1; "
-         "the kinds are Application, Environment, Project"),
+         "the kinds are Application, Backup, BackupRepository, BackupRun, CatalogItem, Environment, GitSource, "
+         "ImageUpdate, LXCContainer, Notification, Project, ProxmoxHost, Restore"),
         ("apiVersion: homeport.dev/v1alpha1\nkind: Environment\nspec: {}\n", 1, "metadata",
          "is required: a mapping with name and namespace"),
         ("apiVersion: homeport.dev/v1alpha1\nkind: Environment\nmetadata:\n  namespace: a\n", 3, "metadata.name",
          "is required"),
+        ("apiVersion: homeport.dev/v1alpha1\nkind: ProxmoxHost\nmetadata:\n  name: a\n  namespace: a\nspec: {}\n", 5,
+         "metadata.namespace", "is not for a ProxmoxHost, which belongs to the whole cluster; leave it out"),
         ("apiVersion: homeport.dev/v1alpha1\nkind: Environment\nmetadata: {name: a, namespace: a}\nsepc: {}\n", 4,
          "sepc", "is not a field; an object has apiVersion, kind, metadata, spec"),
         ("apiVersion: homeport.dev/v1alpha1\nkind: Environment\nmetadata:\n  name: a\n  namespace: a\n"
@@ -132,6 +150,31 @@ def test_a_milestone_of_an_application_that_is_not_in_the_files_is_a_warning() -
     spec = "{milestones: [{name: m, requires: [{application: shpo, environment: dev}]}]}"
     found = problems(homeport("Project", "shop", "shop", spec) + "---\n" + APPLICATION + WEB)
     assert [(p.field, p.severity) for p in found] == [("spec.milestones[m].requires[0]", "warning")]
+
+
+BACKUP = "{source: {project: true}, repositoryRef: {name: offsite}, schedule: '0 3 %s *', timeZone: %s}"
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "message"),
+    [
+        (BACKUP % ("31 2", "UTC"), "spec.schedule", "'0 3 31 2 *': the day-of-month isn't one"),
+        (BACKUP % ("* *", "Europe/Roma"), "spec.timeZone", "'Europe/Roma' isn't a time zone"),
+    ],
+)
+def test_a_day_or_a_time_zone_that_there_is_not(spec: str, field: str, message: str) -> None:
+    found = [p for p in problems(homeport("Backup", "nightly", "shop", spec)) if p.severity == "error"]
+    assert [p.field for p in found] == [field]
+    assert found[0].message.startswith(message)
+
+
+def test_what_a_backup_names_and_is_not_in_the_files_is_a_warning() -> None:
+    run = homeport("BackupRun", "now", "shop", "{backupRef: {name: nightly}}")
+    backup = homeport("Backup", "nightly", "shop", BACKUP % ("* *", "UTC"))
+    assert messages(run + backup, "warning") == [
+        "BackupRepository offsite isn't in these files; it must be in the cluster"
+    ]
+    assert "Backup nightly isn't in these files; it must be in the cluster" in messages(run, "warning")
 
 
 def test_one_object_twice() -> None:

@@ -27,6 +27,11 @@ def condition(kind: str, state: str = "True", reason: str = "R", message: str = 
     return {"conditions": [{"type": kind, "status": state, "reason": reason, "message": message}]}
 
 
+def held(partition: int) -> dict[str, Any]:
+    return {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}}
+
+
+CHANGED = {"currentRevision": "a", "updateRevision": "b"}
 ALL = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2}
 
 
@@ -36,7 +41,8 @@ ALL = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplic
         (live("Deployment"), "Progressing", "waiting for the Deployment controller"),
         (live("Deployment", {"replicas": 2}, {**ALL, "observedGeneration": 1}), "Progressing", "controller"),
         (live("Deployment", {"replicas": 2}, workload(**ALL)), "Healthy", ""),
-        (live("Deployment", {"replicas": 0}, workload()), "Healthy", ""),
+        (live("Deployment", {"replicas": 0}, workload()), "Suspended", "scaled to zero"),
+        (live("StatefulSet", {"replicas": 0}, workload()), "Suspended", "scaled to zero"),
         (live("Deployment", {"replicas": 2}, workload(**{**ALL, "updatedReplicas": 1})), "Progressing", "1 of 2"),
         (live("Deployment", {"replicas": 2}, workload(**{**ALL, "replicas": 3})), "Progressing", "1 old replicas"),
         (live("Deployment", {"replicas": 2}, workload(**{**ALL, "availableReplicas": 1})), "Progressing", "1 of 2"),
@@ -47,6 +53,52 @@ ALL = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplic
         ),
         (live("Deployment", {}, workload(**condition("ReplicaFailure", message="no quota"))), "Degraded", "no quota"),
         (live("Deployment", {"replicas": 2, "paused": True}, workload(**ALL)), "Suspended", "paused"),
+        (
+            live("Deployment", {"replicas": 2, "paused": True}, workload(**{**ALL, "updatedReplicas": 0})),
+            "Suspended",
+            "the rollout is paused at 0 of 2 replicas",
+        ),
+        (
+            live("Deployment", {"replicas": 2, "paused": True}, workload()),
+            "Suspended",
+            "the rollout is paused before it began",
+        ),
+        (
+            live("Deployment", {"replicas": 2, "paused": True}, workload(**{**ALL, "availableReplicas": 1})),
+            "Progressing",
+            "1 of 2 replicas ready, and the rollout is paused",
+        ),
+        (
+            live(
+                "Deployment",
+                {"replicas": 2, "paused": True},
+                workload(**ALL, **condition("Progressing", "False", "ProgressDeadlineExceeded", "slow")),
+            ),
+            "Degraded",
+            "slow",
+        ),
+        (
+            live("StatefulSet", {"replicas": 2, **held(1000)}, workload(**{**ALL, **CHANGED, "updatedReplicas": 0})),
+            "Suspended",
+            "the rollout is paused at 0 of 2 replicas",
+        ),
+        (live("StatefulSet", {"replicas": 2, **held(1000)}, workload(**ALL)), "Suspended", "the rollout is paused"),
+        (
+            live("StatefulSet", {"replicas": 3, **held(1000)}, workload(**ALL)),
+            "Progressing",
+            "2 of 3 replicas ready",
+        ),
+        (
+            live("StatefulSet", {"replicas": 2, **held(1)}, workload(**{**ALL, **CHANGED, "updatedReplicas": 0})),
+            "Progressing",
+            "0 of 2 replicas updated",
+        ),
+        (
+            live("StatefulSet", {"replicas": 2, **held(1)}, workload(**{**ALL, **CHANGED, "updatedReplicas": 1})),
+            "Suspended",
+            "the rollout is paused at 1 of 2 replicas",
+        ),
+        (live("StatefulSet", {"replicas": 2, **held(1)}, workload(**ALL)), "Healthy", ""),
         (live("StatefulSet", {"replicas": 2}, workload(**ALL)), "Healthy", ""),
         (live("StatefulSet", {"replicas": 3}, workload(**ALL)), "Progressing", "2 of 3 replicas ready"),
         (live("StatefulSet", {"replicas": 1}, workload(**ALL)), "Progressing", "scaling down"),
@@ -122,7 +174,12 @@ def unschedulable(seconds: float) -> dict[str, Any]:
         ([pod("CrashLoopBackOff", init=True)], "CrashLoopBackOff"),
         ([pod("CrashLoopBackOff", "old", 90), pod("ImagePullBackOff", "new", 10)], "ImagePullBackOff: new"),
         ([pod("CrashLoopBackOff", deletionTimestamp="x")], ""),
-        ([pod("ErrImagePull", "word " * 200)], "ErrImagePull: " + ("word " * 60)[:299] + "…"),
+        ([pod("ErrImageNeverPull", "word " * 200)], "ErrImageNeverPull: " + ("word " * 60)[:299] + "…"),
+        ([pod("ErrImagePull", "x:1: not found")], "ImagePullBackOff: x:1: not found"),
+        (
+            [pod("ImagePullBackOff", 'Back-off pulling image "x:1": ErrImagePull: x:1: not found')],
+            "ImagePullBackOff: x:1: not found",
+        ),
         ([unschedulable(60)], "Unschedulable: 0/3 nodes"),
         ([unschedulable(1)], ""),
     ],
@@ -134,3 +191,44 @@ def test_what_is_stuck(pods: list[dict[str, Any]], said: str) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z"])
 def test_times_that_are_none(text: str) -> None:
     assert health.parse_time(text) is None
+
+
+FAILED = {"exitCode": 3, "reason": "Error", "finishedAt": "2026-01-01T00:00:00Z"}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container=web"}}
+LOOPS = "CrashLoopBackOff: container web ended with exit code 3 (Error)"
+
+
+def container(state: dict[str, Any], restarts: int, before: dict[str, Any] | None = None, ready: bool = False) -> dict:
+    entry = {"name": "web", "state": state, "restartCount": restarts, "ready": ready}
+    last = {"lastState": {"terminated": before}} if before else {}
+    return {
+        "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"containerStatuses": [{**entry, **last}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (container(BACK_OFF, 1, FAILED), LOOPS),
+        (container({"terminated": FAILED}, 1, FAILED), LOOPS),
+        (container({"running": {}}, 2, FAILED), LOOPS),
+        # One end may be an accident, of which the restart is the remedy.
+        (container({"terminated": FAILED}, 0), ""),
+        (container({"running": {}}, 1, FAILED), ""),
+        (container({"running": {}}, 5, FAILED, ready=True), ""),
+        # A container that ends well and shouldn't end at all.
+        (
+            container(BACK_OFF, 3, {"exitCode": 0, "reason": "Completed"}),
+            "CrashLoopBackOff: container web ended with exit code 0 (Completed)",
+        ),
+        (container({"running": {}}, 3, {"exitCode": 0, "reason": "Completed"}), ""),
+        (container({"terminated": {"exitCode": 0, "reason": "Completed"}}, 0), ""),
+        (
+            container(BACK_OFF, 4, {"exitCode": 137, "reason": "OOMKilled"}),
+            "CrashLoopBackOff: container web ended with exit code 137 (OOMKilled)",
+        ),
+    ],
+)
+def test_a_crash_loop_says_how_the_container_ends_in_words_that_stay(found: dict[str, Any], said: str) -> None:
+    assert health.pod_trouble([found], NOW) == said

@@ -12,7 +12,7 @@ from homeport.drivers.kubernetes import errors, informer, types
 from homeport.drivers.kubernetes.cluster import Cluster
 from homeport.drivers.kubernetes.informer import Informer
 from homeport.drivers.kubernetes.types import GVK, Manifest
-from homeport.drivers.kubernetes.watches import WatchSpec, default_watches
+from homeport.drivers.kubernetes.watches import WatchSpec, default_watches, strangers
 from homeport.drivers.memory import MemoryClient
 
 Told = list[tuple[str, str]]
@@ -350,14 +350,17 @@ async def test_optional_kinds_are_watched_where_they_are_served(cluster: Cluster
     assert set(found.ages()) == {spec.name for spec in default_watches()} - {"PodMonitor"}
 
 
-async def test_strangers_cost_one_list_for_many_questions(cluster: Clustered) -> None:
+async def test_strangers_are_listed_once_for_many_questions(cluster: Clustered) -> None:
     client, found, _ = cluster
     await client.create(types.CONFIG_MAP, "shop-prod", child("ours"))
     await client.create(types.CONFIG_MAP, "shop-prod", config_map("theirs", "shop-prod"))
+    hubs = child("another-hubs")
+    hubs["metadata"]["labels"]["homeport.dev/control-plane"] = "hub"
+    await client.create(types.CONFIG_MAP, "shop-prod", hubs)
     client.calls.clear()
     answers = await asyncio.gather(*(found.strangers(types.CONFIG_MAP, "shop-prod") for _ in range(300)))
-    assert set(answers) == {frozenset({"theirs"})}
-    assert len(client.calls) == 1
+    assert set(answers) == {frozenset({"theirs", "another-hubs"})}
+    assert len(client.calls) == len(strangers(""))
 
 
 async def test_strangers_survive_a_cancelled_asker_and_do_not_keep_a_failure(cluster: Clustered) -> None:

@@ -151,6 +151,19 @@ async def test_discover() -> None:
         assert [entry[1] for entry in seen] == ["/apis/apps/v1", "/api/v1"]
 
 
+async def test_as_somebody_else_over_the_same_connections() -> None:
+    async with serving(says(THING), says(THING), says(THING)) as (client, seen):
+        acting = client.impersonate("system:serviceaccount:ns:deployer")
+        await acting.get(types.CONFIG_MAP, "ns", "a")
+        await client.impersonate("jane", ["a", "b"]).get(types.CONFIG_MAP, "ns", "a")
+        await client.get(types.CONFIG_MAP, "ns", "a")
+        assert seen[0][3]["Impersonate-User"] == "system:serviceaccount:ns:deployer"
+        assert "Impersonate-Group" not in seen[0][3]
+        assert seen[1][3].getall("Impersonate-Group") == ["a", "b"]
+        assert "Impersonate-User" not in seen[2][3]
+        assert {headers["Authorization"] for _, _, _, headers in seen} == {"Bearer t0k"}
+
+
 async def test_calls_are_told_with_code_and_time() -> None:
     told: list[tuple[str, Any, int]] = []
     async with serving(
@@ -467,8 +480,15 @@ def test_a_trusted_kubeconfig_may_point_at_files(tmp_path: Any, monkeypatch: pyt
 def test_in_cluster(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    monkeypatch.setattr(ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     (tmp_path / "token").write_text("t")
     (tmp_path / "namespace").write_text("homeport-system")
     found = config.in_cluster(tmp_path)
     assert (found.server, found.token, found.namespace) == ("https://[fd00::1]:443", "t", "homeport-system")
+
+
+def test_certificates_are_checked_as_clients_in_go_do() -> None:
+    """Python 3.13 refuses those without an Authority Key Identifier, which clusters' own authorities may leave out."""
+    found = inline().ssl
+    assert found is not None and found.verify_mode is ssl.CERT_REQUIRED and found.check_hostname
+    assert not found.verify_flags & ssl.VERIFY_X509_STRICT

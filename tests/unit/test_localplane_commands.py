@@ -227,6 +227,16 @@ def test_what_is_missing_is_built_once_even_by_two_at_a_time(tmp_path: Path, mon
     assert len(log.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("lacking", [[], ["it needs root"]])
+def test_what_tests_run_is_got_before_them(lacking: list[str], monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    monkeypatch.setattr(commands.node, "obstacles", lambda: lacking)
+    monkeypatch.setattr(commands.binaries, "ensure", lambda names, console: asked.extend(names))
+    commands.prepare(quiet())
+    assert {"kube-apiserver", "helm"} <= set(asked)
+    assert ("kubelet" in asked) != bool(lacking)
+
+
 def test_a_failed_build_leaves_nothing_and_says_what_the_compiler_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fake_go(tmp_path, monkeypatch, error="main.go:1: what?")
     with pytest.raises(build.BuildError, match=r"building etcd v3\.6\.5 failed:\nmain\.go:1: what\?"):

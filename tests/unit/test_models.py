@@ -27,7 +27,8 @@ EXAMPLES = [
 ]  # fmt: skip
 MANIFESTS = CONTRACT + EXAMPLES
 VALID = [
-    pytest.param(m, id=f"{m['kind']} {m['metadata']['namespace']}/{m['metadata']['name']}") for m in CONTRACT + EXAMPLES
+    pytest.param(m, id=f"{m['kind']} {m['metadata'].get('namespace', '')}/{m['metadata']['name']}")
+    for m in CONTRACT + EXAMPLES
 ]
 
 json_values = st.recursive(

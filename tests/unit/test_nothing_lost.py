@@ -13,7 +13,7 @@ from homeport.api import labels
 from homeport.api.labels import OwnerKey
 from homeport.drivers.kubernetes import types
 from homeport.outcome import Stalled
-from homeport.plan import application as application_plan
+from homeport.plan import route_claims
 from homeport.plan.types import Child
 from memory_world import Manifest, Running, World, load
 
@@ -94,7 +94,7 @@ async def test_a_project_in_an_environments_namespace_changes_nothing_there(worl
 )
 def test_an_ingress_made_by_hand_breaks_nothing(spec: dict[str, Any]) -> None:
     ingress = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "x"}, "spec": spec}
-    application_plan.claims([Child(ingress)])
+    route_claims.claims([Child(ingress)])
 
 
 def test_a_prefix_is_the_same_with_a_slash_at_its_end() -> None:
@@ -102,8 +102,8 @@ def test_a_prefix_is_the_same_with_a_slash_at_its_end() -> None:
         rules = [{"host": "a.example.com", "http": {"paths": [{"path": path}]}}]
         return Child({"apiVersion": "v1", "kind": "Ingress", "metadata": {"name": "x"}, "spec": {"rules": rules}})
 
-    assert application_plan.claims([ingress("/api/")]) == application_plan.claims([ingress("/api")])
-    assert application_plan.claims([ingress("/")]) == [("", "a.example.com", "/")]
+    assert route_claims.claims([ingress("/api/")]) == route_claims.claims([ingress("/api")])
+    assert route_claims.claims([ingress("/")]) == [("", "a.example.com", "/")]
 
 
 async def test_a_generated_secret_is_made_once_even_if_the_cache_has_lost_it(world: World, running: Running) -> None:
@@ -114,6 +114,27 @@ async def test_a_generated_secret_is_made_once_even_if_the_cache_has_lost_it(wor
     for _ in range(20):
         if not await running.step():
             break
+    assert world.get(types.SECRET, "shop-main", "session")["data"] == before
+
+
+async def test_another_key_for_a_generated_secret_makes_no_other_password(world: World, running: Running) -> None:
+    before = world.get(types.SECRET, "shop-main", "session")["data"]
+    body = changed("Application")
+    for component in body["spec"]["components"]:
+        for secret in component.get("secrets") or ():
+            secret["generate"] = {"key": "SESSION"}
+            secret["template"] = {"password": "$(SESSION)"}
+    await world.apply([body])
+    await running.settle()
+    assert world.get(types.SECRET, "shop-main", "session")["data"] == before
+    stalled = world.condition(types.APPLICATION, "shop", "web", "Stalled")
+    assert stalled["reason"] == "ReplacementRequired"
+    assert "Secret shop-main/session has" in stalled["message"]
+    assert "name that in generate.key" in stalled["message"]
+
+    await world.apply([changed("Application")])
+    await running.settle()
+    assert world.condition(types.APPLICATION, "shop", "web")["status"] == "True"
     assert world.get(types.SECRET, "shop-main", "session")["data"] == before
 
 
@@ -174,3 +195,26 @@ async def test_an_environment_that_left_our_watch_keeps_what_runs_in_it(world: W
     running.engine.queue.add(WEB)
     await running.settle()
     assert workloads(world) == before
+
+
+async def test_a_gateway_that_cannot_be_told_of_stays(world: World, running: Running) -> None:
+    # One host more than a Gateway has listeners for must not take the others down.
+    world.client.serve(types.GATEWAY)
+    world.client.serve(types.HTTP_ROUTE)
+    gateway = {"kind": "Gateway", "className": "a", "domain": "a.example.com", "tls": {"issuer": "letsencrypt"}}
+    await running.engine.cluster.refresh()
+    await world.apply([changed("Environment", ingress=gateway)])
+    await running.settle()
+    name = next(name for gvk, _, name in world.client._objects if gvk == types.GATEWAY)
+    before = copy.deepcopy(world.get(types.GATEWAY, "shop-main", name)["spec"])
+    body = changed("Application")
+    front = next(part for part in body["spec"]["components"] if part.get("routes"))
+    for letter in "abc":
+        crowd = copy.deepcopy(front)
+        routes = [{"path": "/", "host": f"{letter}{number}.example.com"} for number in range(30)]
+        crowd.update(name=f"front-{letter}", routes=routes, secrets=[])
+        body["spec"]["components"].append(crowd)
+    await world.apply([body])
+    await running.settle()
+    assert world.condition(types.ENVIRONMENT, "shop", "main", "Stalled")["reason"] == "InvalidSpec"
+    assert world.get(types.GATEWAY, "shop-main", name)["spec"] == before

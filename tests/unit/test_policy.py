@@ -36,9 +36,10 @@ def change(
     phase: Phase = Phase.PREPARE,
     live: dict[str, Any] | None = None,
     reads: tuple[tuple[str, str], ...] = (),
+    paused: bool = False,
     **fields: Any,
 ) -> Change:
-    child = Child(manifest(kind, component), "main", component, phase, reads=reads)
+    child = Child(manifest(kind, component), "main", component, phase, reads=reads, paused=paused)
     return Change(verb, child.id, "why", child, live, **fields)
 
 
@@ -176,3 +177,36 @@ def test_pruning(annotations: dict[str, str], verb: Verb) -> None:
     found = policy.prune(OWNER, left)
     assert [(entry.verb, entry.id.name) for entry in found] == [(verb, "gone")]
     assert found[0].loses_data is (verb is Verb.DELETE)
+
+
+def test_a_paused_component_does_not_migrate_and_is_told_to_hold() -> None:
+    there = manifest("Deployment", "a", spec={"replicas": 1}, status=WELL)
+    changes = [
+        change(Verb.CREATE, "Job", "a", Phase.MIGRATE, paused=True),
+        change(Verb.UPDATE, "Deployment", "a", Phase.RUN, live=there, paused=True),
+    ]
+    decision = policy.decide(OWNER, Desired(), changes)
+    assert taken(decision) == ["update Deployment a"]
+    assert list(decision.held.values()) == ["the rollout is paused: its migration waits for that"]
+    assert decision.problems == (), "it is wanted so"
+
+
+def test_a_paused_component_that_never_ran_waits_with_its_migration() -> None:
+    changes = [
+        change(Verb.CREATE, "Job", "a", Phase.MIGRATE, paused=True),
+        change(Verb.CREATE, "Deployment", "a", Phase.RUN, paused=True),
+    ]
+    decision = policy.decide(OWNER, Desired(), changes)
+    assert taken(decision) == []
+    assert all("the rollout is paused" in message for message in decision.held.values())
+    assert decision.problems == ()
+
+
+def test_a_migration_under_way_ends_though_its_component_is_paused() -> None:
+    job = manifest("Job", "a")
+    there = manifest("Deployment", "a", spec={"replicas": 1}, status=WELL)
+    changes = [
+        change(Verb.NOTHING, "Job", "a", Phase.MIGRATE, live=job, paused=True),
+        change(Verb.UPDATE, "Deployment", "a", Phase.RUN, live=there, paused=True),
+    ]
+    assert taken(policy.decide(OWNER, Desired(), changes)) == ["update Deployment a"]

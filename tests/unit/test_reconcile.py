@@ -19,7 +19,9 @@ from homeport.api import labels
 from homeport.api.labels import OwnerKey
 from homeport.drivers.kubernetes import errors, types
 from homeport.engine import reconcile
+from homeport.engine.preview import preview
 from homeport.engine.store import key_of
+from homeport.outcome import Stalled
 from homeport.plan.types import Verb
 from memory_world import Manifest, Running, World, drain, load
 
@@ -304,6 +306,16 @@ async def test_what_is_refused_is_said_once(world: World) -> None:
     assert sum(write.startswith("apply StatefulSet") for write in running.gate.writes) < 5, "no hot retry"
 
 
+async def test_a_quota_that_was_not_counted_yet_is_waited_for(world: World) -> None:
+    refusal = errors.Forbidden(403, "Forbidden", "status unknown for quota: homeport, resources: count/pods")
+    world.client.fail(lambda call: call.verb == "apply" and call.gvk.kind == "StatefulSet", refusal, 2)
+    await world.apply(SHOP)
+    running = await world.operator()
+    await running.settle()
+    await running.stop()
+    assert world.condition(types.APPLICATION, "shop", "web")["status"] == "True"
+
+
 async def test_an_event_for_each_transition(world: World, running: Running) -> None:
     running.events.clear()
     world.failing.add("front")
@@ -337,3 +349,44 @@ async def test_what_moves_to_another_shard_is_left_as_it_is(world: World, runnin
     running.engine.seen(world.get(types.APPLICATION, "shop", "web"), gone=True)  # as a watch by label tells it
     await running.settle()
     assert [write for write in running.gate.writes if write.startswith("delete")] == []
+
+
+async def test_an_environment_that_isnt_there_keeps_nothing_from_being_archived(world: World, running: Running) -> None:
+    nowhere = spec_of(environments=[{"name": "nowhere"}])
+    nowhere["metadata"] = {"name": "nowhere", "namespace": "shop"}
+    await world.apply([nowhere])
+    await running.settle()
+    assert world.condition(types.APPLICATION, "shop", "nowhere")["reason"] == "DependencyNotReady"
+    project = next(copy.deepcopy(body) for body in SHOP if body["kind"] == "Project")
+    project["spec"]["archived"] = True
+    await world.apply([project])
+    await running.settle()
+    assert world.condition(types.APPLICATION, "shop", "nowhere")["reason"] == "Archived"
+    assert world.condition(types.PROJECT, "shop", "shop", "Archived")["status"] == "True"
+    project["spec"]["archived"] = False
+    await world.apply([project])
+    await running.settle()
+    assert world.condition(types.APPLICATION, "shop", "nowhere")["reason"] == "DependencyNotReady"
+
+
+async def test_a_service_accounts_token_is_not_copied(world: World, running: Running) -> None:
+    found = world.client._objects[types.SECRET, "shop", "keys-main"]
+    body = copy.deepcopy(found)
+    body["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "builder"}
+    await world.client.patch(types.SECRET, "shop", "keys-main", {"metadata": body["metadata"]})
+    await running.settle()
+    told = world.condition(types.ENVIRONMENT, "shop", "main")
+    assert (told["status"], told["reason"]) == ("False", "AccessDenied")
+    assert "keys-main is never copied: it is a service account's token" in told["message"]
+
+
+async def test_a_plan_knows_whose_a_host_is(world: World, running: Running) -> None:
+    rival = spec_of(components=[{"name": "rival", "image": "x", "ports": [{"name": "http", "port": 80}]}])
+    rival["metadata"] = {"name": "rival", "namespace": "shop"}
+    rival["spec"]["components"][0]["routes"] = [{"path": "/"}]
+    rival["spec"]["namePrefix"] = "r-"
+    found = await preview(world.client, [rival])
+    told = [outcome.reason for _, outcome in found.problems if isinstance(outcome, Stalled)]
+    assert told == ["HostTaken"]
+    again = await preview(world.client, [spec_of(version="1.0.1")])
+    assert [outcome for _, outcome in again.problems if isinstance(outcome, Stalled)] == [], "its own"

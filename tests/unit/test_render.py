@@ -27,7 +27,7 @@ def test_golden(name: str, update_golden: bool) -> None:
 
 
 def _empties(value: Any, path: str = "") -> list[str]:
-    meant = ("emptyDir", "podSelector", "namespaceSelector")
+    meant = ("compress", "emptyDir", "podSelector", "namespaceSelector")
     if isinstance(value, dict):
         out = [f"{path}.{key}" for key, entry in value.items() if entry in (None, {}, []) and key not in meant]
         return out + [found for key, entry in value.items() for found in _empties(entry, f"{path}.{key}")]
@@ -48,7 +48,7 @@ def test_every_object(name: str) -> None:
         assert not _empties(child.manifest)
         owner = labels.owner_of(child.manifest)
         assert owner == case.app.key
-        assert metadata["labels"][labels.COMPONENT] == child.component
+        assert metadata["labels"].get(labels.COMPONENT) == (None if child.members else child.component)
         assert metadata["labels"][labels.ENVIRONMENT] == child.environment
         template = pod_template(child.manifest)
         if template is not None:
@@ -74,6 +74,84 @@ def test_a_version_bump_leaves_pods_of_unchanged_images_alone() -> None:
     assert first["Deployment"]["spec"] == second["Deployment"]["spec"]
     assert first["Deployment"]["metadata"]["labels"][labels.APP_VERSION] == "1.0.0"
     assert second["Deployment"]["metadata"]["labels"][labels.APP_VERSION] == "1.1.0"
+
+
+def _with_template(**template: str) -> dict[str, Any]:
+    """A component that makes the Secret s, and reads its url."""
+    secret = {"name": "s", "generate": {}, "template": template}
+    read = {"name": "URL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "url"}}}
+    return {"name": "a", "type": "worker", "image": "x", "secrets": [secret], "env": [read]}
+
+
+def test_pods_roll_when_the_template_of_a_generated_secret_changes() -> None:
+    def pods(**template: str) -> dict[str, Any]:
+        app = application({"version": "1.0.0", "components": [_with_template(**template)]})
+        children = {child.manifest["kind"]: child for child in render.render(app, place())}
+        assert "data" not in children["Secret"].manifest
+        assert children["Secret"].template == template
+        return dict(children["Deployment"].manifest["spec"]["template"])
+
+    assert pods(url="a:$(password)@b") == pods(url="a:$(password)@b")
+    assert pods(url="a:$(password)@b") != pods(url="a:$(password)@c")
+
+
+def _names(components: list[dict[str, Any]], overrides: dict[str, Any] | None = None) -> dict[str, tuple[str, ...]]:
+    """The components of an environment that overrides them so, with what they wait for."""
+    environments = [{"name": "live", "overrides": overrides or {}}]
+    app = application({"version": "1.0.0", "components": components, "environments": environments})
+    render.check(app.spec)
+    return {part.name: tuple(part.depends_on or ()) for part in render.components(app, "live")}
+
+
+def test_a_component_is_left_out_where_it_is_off() -> None:
+    web = {"name": "web", "type": "worker", "image": "x", "dependsOn": ["db", "cache"]}
+    db, cache = ({"name": name, "type": "stateful", "image": "x"} for name in ("db", "cache"))
+    assert _names([web, db, cache]) == {"web": ("db", "cache"), "db": (), "cache": ()}
+    assert _names([web, db, cache], {"db": {"enabled": False}}) == {"web": ("cache",), "cache": ()}
+    off = {**cache, "enabled": False}
+    assert _names([web, db, off]) == {"web": ("db",), "db": ()}
+    assert _names([web, db, off], {"cache": {"enabled": True}}).keys() == {"web", "db", "cache"}
+    assert _names([web, db, off], {"cache": {"without": ["enabled"]}}).keys() == {"web", "db", "cache"}
+    gone = {name: {"enabled": False} for name in ("web", "db", "cache")}
+    assert _names([web, db, cache], gone) == {}
+
+
+def test_a_component_that_is_off_has_no_objects() -> None:
+    component = {"name": "web", "image": "x", "ports": [{"name": "http", "port": 80}], "enabled": False}
+    assert render.render(application({"version": "1.0.0", "components": [component]}), place()) == ()
+
+
+def test_a_headless_service_stands_for_every_pod_that_is_scraped() -> None:
+    def services(kind: str) -> dict[str, Any]:
+        metrics = {"port": "http", "headless": True}
+        component = {
+            "name": "a",
+            "type": kind,
+            "image": "x",
+            "ports": [{"name": "http", "port": 80}],
+            "metrics": metrics,
+        }
+        children = render.render(application({"version": "1.0.0", "components": [component]}), place())
+        return {c.id.name: c.manifest["spec"] for c in children if c.manifest["kind"] == "Service"}
+
+    assert services("service").keys() == {"a", "a-metrics"}
+    assert services("worker").keys() == {"a-metrics"}
+    assert services("stateful").keys() == {"a"}, "its own is headless"
+    own, metrics = services("service")["a"], services("service")["a-metrics"]
+    assert (own.get("clusterIP"), metrics["clusterIP"]) == (None, "None")
+    assert own["selector"] == metrics["selector"]
+    assert metrics["ports"] == [{"name": "by-pod", "port": 80, "targetPort": 80, "protocol": "TCP"}]
+
+
+def test_networks_that_a_component_calls_are_opened() -> None:
+    egress = [{"cidr": "10.20.0.0/24", "ports": [8006]}, {"cidr": "fd00:20::/64"}]
+    component = {"name": "a", "type": "worker", "image": "x", "egress": egress}
+    children = render.render(application({"version": "1.0.0", "components": [component]}), place())
+    (policy,) = (child.manifest for child in children if child.manifest["kind"] == "NetworkPolicy")
+    assert policy["spec"]["egress"][-2:] == [
+        {"to": [{"ipBlock": {"cidr": "10.20.0.0/24"}}], "ports": [{"port": 8006, "protocol": "TCP"}]},
+        {"to": [{"ipBlock": {"cidr": "fd00:20::/64"}}]},
+    ]
 
 
 def test_pods_roll_when_what_they_read_changes() -> None:
@@ -119,7 +197,7 @@ def test_a_job_runs_once_for_what_it_is() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_takes_a_migration_for_the_component(name: str) -> None:
     children = list(load(name).render())
-    for job in (child for child in children if child.phase == "migrate"):
+    for job in (child for child in children if child.phase == "migrate" and child.manifest["kind"] == "Job"):
         template = pod_template(job.manifest)
         assert template is not None
         for child in children:
@@ -136,6 +214,18 @@ def test_a_long_migration_keeps_its_hash_in_its_name() -> None:
     job = next(c for c in render.render(application(spec), place()) if c.manifest["kind"] == "Job")
     assert len(job.id.name) <= 63
     assert job.job_hash is not None and job.id.name.endswith(job.job_hash[:8])
+
+
+def test_a_migration_runs_again_for_a_new_token_and_not_for_how_metrics_are_found() -> None:
+    def digest(token: str | None, metrics: bool) -> str | None:
+        migrate = {"command": ["migrate"], **({"restartAt": token} if token else {})}
+        component = {"name": "web", "type": "worker", "image": "example/web", "migrate": migrate}
+        component |= {"ports": [{"name": "metrics", "port": 9100}], "metrics": {}} if metrics else {}
+        children = render.render(application({"version": "1.0.0", "components": [component]}), place())
+        return next(c.job_hash for c in children if c.manifest["kind"] == "Job")
+
+    assert digest(None, False) == digest(None, True)
+    assert len({digest(None, False), digest("1", False), digest("2", False)}) == 3
 
 
 def test_scaling_from_one_to_two_keeps_the_first_pod() -> None:
@@ -218,6 +308,19 @@ def test_scaling_from_one_to_two_keeps_the_first_pod() -> None:
         (
             [{"name": "a", "type": "stateful", "image": "x", "strategy": {"type": "Recreate"}}],
             "leave Recreate out",
+        ),
+        (
+            [_with_template(url="x:$(pass)@y")],
+            "secrets[s].template: url refers to $(pass), which isn't generated here; write $(password)",
+        ),
+        (
+            [_with_template(password="x")],
+            "secrets[s].template: password is what is generated; take it out, or name another key in generate.key",
+        ),
+        ([_with_template(**{"a/b": "x"})], "secrets[s].template: 'a/b' can't be a Secret's key; write letters"),
+        (
+            [{"name": "a", "type": "worker", "image": "x", "egress": [{"cidr": "10.0.0.1/24"}]}],
+            "egress: 10.0.0.1/24 has host bits set; write a network such as 10.20.0.0/24",
         ),
     ],
 )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import yaml
 
-from homeport import main
+from homeport import handlers, main
 from homeport.api import labels
+from homeport.api.resource import parse
 from homeport.drivers.kubernetes import types
 from homeport.engine.metrics import Metrics
 from homeport.engine.serve import Server, parse_bind
+from homeport.outcome import Ok
+from homeport.plan.catalog import Entry
+from homeport.settings import Settings, lease_name
 
 
 class Pages:
@@ -110,7 +116,7 @@ async def operator(tmp_path: Path) -> AsyncIterator[main.Operator]:
             }
         )
     )
-    operator = main.Operator(main.Settings(kubeconfig=str(path)))
+    operator = main.Operator(Settings(kubeconfig=str(path)))
     yield operator
     await operator.client.close()
 
@@ -170,6 +176,41 @@ async def test_whoever_took_over_meanwhile_ends_us(operator: main.Operator) -> N
 
 def test_operators_of_different_scopes_do_not_wait_for_each_other() -> None:
     scopes = [{}, {"shard": "homeport.dev/shard=a"}, {"shard": "homeport.dev/shard=b"}, {"namespaces": ("a", "b")}]
-    names = {main.lease_name(main.Settings(**scope)) for scope in scopes}
+    names = {lease_name(Settings(**scope)) for scope in scopes}
     assert len(names) == 4 and "homeport-operator" in names
-    assert main.lease_name(main.Settings(namespaces=("b", "a"))) in names
+    assert lease_name(Settings(namespaces=("b", "a"))) in names
+
+
+@pytest.mark.parametrize(("namespaces", "shard"), [(("shop",), None), ((), "homeport.dev/shard=a")])
+async def test_everybodys_items_are_seen_and_left_to_others(
+    operator: main.Operator, namespaces: tuple[str, ...], shard: str | None
+) -> None:
+    operator.settings = dataclasses.replace(operator.settings, namespaces=namespaces, shard=shard)
+    assert "homeport.dev/catalogitems" not in str(handlers.settings(shard).watching.label_selectors)
+
+    def item(namespace: str, kind: str = "CatalogItem", **marks: str) -> dict[str, Any]:
+        metadata = {"name": "it", "namespace": namespace, "uid": "u", "generation": 1, "resourceVersion": "1"}
+        spec = {"git": {"url": "https://a/b", "ref": {"branch": "main"}}}
+        return {"apiVersion": labels.API_VERSION, "kind": kind, "metadata": {**metadata, "labels": marks}, "spec": spec}
+
+    everybodys, mark = item("homeport-system"), {"homeport.dev/shard": "a"}
+    assert operator._selects(everybodys)
+    assert not operator._reports(parse(everybodys))
+    assert operator._reports(parse(item("shop", **mark)))
+    if namespaces:
+        assert not operator._selects(item("homeport-system", "Application"))
+        assert not operator._selects(item("other"))
+
+
+async def test_what_another_operator_answers_for_is_only_read(operator: main.Operator) -> None:
+    operator.settings = dataclasses.replace(operator.settings, namespaces=("shop",))
+    metadata = {"name": "it", "namespace": "homeport-system", "uid": "u", "generation": 1, "resourceVersion": "1"}
+    versions = [{"name": "1", "image": "team/it:1"}]
+    item = {"title": "It", "description": "It.", "category": "Test", "versions": versions}
+    spec = {"item": item, "templates": {"main": "name: {{ name }}\ntype: worker\nimage: {{ image | tojson }}\n"}}
+    body = {"apiVersion": labels.API_VERSION, "kind": "CatalogItem", "metadata": metadata, "spec": spec}
+    operator.engine.seen(body)
+    outcome = await operator.engine.process(labels.OwnerKey("CatalogItem", "homeport-system", "it"))
+    assert isinstance(outcome, Ok), "no API server is there to be written to"
+    found, source = operator.engine.context.catalog_items.find("shop", "it")
+    assert (isinstance(found, Entry), source) == (True, "Shared")

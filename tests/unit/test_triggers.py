@@ -142,6 +142,29 @@ def test_children(
     assert set(woken) == expected
 
 
+def test_a_containers_new_address_wakes_its_application(context: Context, woken: Woken) -> None:
+    def container(*addresses: str) -> Body:
+        metadata = {"name": "web-0", "namespace": "shop-main", "labels": MARKS, "generation": 1, "resourceVersion": "1"}
+        return {"kind": "LXCContainer", "metadata": metadata, "spec": {}, "status": {"addresses": list(addresses)}}
+
+    triggers.cluster_changed(types.LXC_CONTAINER, container("10.0.0.1"), container("10.0.0.1"), context)
+    assert woken == []
+    triggers.cluster_changed(types.LXC_CONTAINER, container("10.0.0.1"), container("10.0.0.2"), context)
+    assert woken == [WEB]
+
+
+def test_a_host_wakes_the_environments_on_it(context: Context, woken: Woken) -> None:
+    lab = ours(TEST)
+    lab["spec"] = {"proxmox": {"hostRef": {"name": "lab"}}}
+    context.store.put(lab)
+    key = OwnerKey("ProxmoxHost", "", "lab")
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    triggers.resource_changed(ours(key, status=ready), ours(key, 2, {**ready, "nodes": []}), context)
+    assert TEST not in woken, "nothing that it goes by is different"
+    triggers.resource_changed(ours(key, status=ready), ours(key, 2, {**ready, "firewall": True}), context)
+    assert TEST in woken and MAIN not in woken
+
+
 @pytest.mark.parametrize("gvk", [types.SECRET, types.CONFIG_MAP])
 def test_who_reads_a_secret_hears_of_it(context: Context, woken: Woken, gvk: types.GVK) -> None:
     context.readers[gvk.kind, "shop-main", "web"] = {API, MAIN}
