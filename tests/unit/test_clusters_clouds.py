@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from pathlib import Path
@@ -16,6 +15,7 @@ from homeport_clusters import clouds, components
 from homeport_clusters.components import Context
 from homeport_clusters.config import Cluster
 from homeport_clusters.model import Json
+from pulumi_mocks import mocked
 
 ADMIN = {"clusters": [{"name": "a", "cluster": {"server": "https://aks.example"}}], "current-context": "a"}
 
@@ -50,11 +50,7 @@ class Cloud(pulumi.runtime.Mocks):
 
 @pytest.fixture
 def cloud() -> Cloud:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    mocks = Cloud()
-    pulumi.runtime.set_mocks(mocks, project="homeport-clusters", stack="lab", preview=False)
-    return mocks
+    return mocked(Cloud(), project="homeport-clusters", stack="lab")
 
 
 def declared(cluster: Json, tmp_path: Path) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from homeport.cli.errors import Failure
 from homeport_clusters import automation, components, config, kubeconfigs, program
+from pulumi_mocks import mocked
 
 
 def state(path: str) -> dict[str, Any]:
@@ -81,10 +81,7 @@ class Engine(pulumi.runtime.Mocks):
 
 @pytest.fixture
 def engine() -> Engine:
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    mocks = Engine()
-    pulumi.runtime.set_mocks(mocks, project="homeport-clusters", stack="lab", preview=False)
-    return mocks
+    return mocked(Engine(), project="homeport-clusters", stack="lab")
 
 
 def declared(engine: Engine, **more: Any) -> Engine:

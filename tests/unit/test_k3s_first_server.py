@@ -21,6 +21,7 @@ from homeport_clusters.k3s_install import Node
 from homeport_clusters.k3s_nodes import Access, Files
 from homeport_clusters.providers.base import ProviderError
 from homeport_clusters.providers.k3s import K3sProvider
+from pulumi_mocks import mocked
 
 FIRST = Node("home-server-1", "server", "10.20.5.11", cluster_init=True, token="s3cret")
 WHERE = k3s_checks.Where("home-server-1", 210, "pve1")
@@ -196,9 +197,7 @@ class Engine(pulumi.runtime.Mocks):
 
 def test_the_first_is_told_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PVE_TOKEN_SECRET", "x")
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    engine = Engine()
-    pulumi.runtime.set_mocks(engine, project="homeport-clusters", stack="lab", preview=False)
+    engine = mocked(Engine(), project="homeport-clusters", stack="lab")
     spec = Cluster.model_validate({"name": "home", "type": "k3s", "k3s": BLOCK})
     pulumi.runtime.test(lambda: components.cluster(spec, components.Context("lab", tmp_path)) and None)()
     first = engine.nodes["home-server-1-k3s"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import pulumi
 from homeport.drivers.forge.setup import Spec
 from homeport.pipelines.repository import Repository
 from homeport_pipelines import program, provider
+from pulumi_mocks import mocked
 
 COMMON = {"forge": {}, "repository": "team/fleet"}
 ABOUT = {**COMMON, "spec": {"description": ""}, "adopt": True, "protect": True}
@@ -130,9 +130,7 @@ def test_settings_are_told_what_was_there(adopt: bool, tmp_path: Path, monkeypat
     block = Repository.model_validate(
         {"forge": "github", "owner": "team", "name": "fleet", "adopt": adopt, "labels": labels}
     )
-    engine = Engine()
-    asyncio.set_event_loop(asyncio.new_event_loop())
-    pulumi.runtime.set_mocks(engine, project="homeport-pipelines", stack="fleet", preview=False)
+    engine = mocked(Engine(), project="homeport-pipelines", stack="fleet")
     pulumi.runtime.test(lambda: program.declare(program.prepare(block, tmp_path, {"Jenkinsfile": "x"})))()
     assert engine.inputs["team/fleet"]["settings"] == (["label/bug", "label/preview"] if adopt else [])
     for name in ("bug", "preview"):

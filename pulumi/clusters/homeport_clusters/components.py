@@ -101,10 +101,11 @@ class KindCluster(ClusterComponent):
         return made.kubeconfig
 
 
-def cluster(spec: Cluster, context: Context) -> ClusterComponent:
-    """The component of a cluster's type."""
+def cluster(spec: Cluster, context: Context, after: pulumi.Resource | None = None) -> ClusterComponent:
+    """The component of a cluster's type; neither it nor what is below it is made before ``after``."""
     module, _, name = TYPES[spec.type].partition(":")
-    made: ClusterComponent = getattr(importlib.import_module(module), name)(spec, context)
+    opts = pulumi.ResourceOptions(depends_on=after)
+    made: ClusterComponent = getattr(importlib.import_module(module), name)(spec, context, opts)
     return made
 
 

@@ -52,9 +52,9 @@ def declare(file: ClusterFile, folder: Path, place: str) -> None:
 
 
 def _declare(file: ClusterFile, folder: Path, place: str) -> None:
-    Source(place)
+    source = Source(place)
     context = Context(file.name, folder)
-    made = {spec.name: components.cluster(spec, context) for spec in file.clusters}
+    made = {spec.name: components.cluster(spec, context, source) for spec in file.clusters}
     filled = {name: AddonsContent(cluster) for name, cluster in made.items()}
     home = made[file.home_cluster.name]
     after: list[pulumi.Resource] = list(filled[file.home_cluster.name].made)
