@@ -6,6 +6,7 @@ import json
 import re
 
 import click
+import promql_parser
 import pytest
 import yaml
 
@@ -67,10 +68,27 @@ def test_alerts_are_those_of_the_page() -> None:
     )
 
 
-def test_alerts_and_dashboard_read_metrics_that_there_are() -> None:
+def told() -> list[str]:
+    """What alerts and dashboard ask Prometheus."""
     dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
-    told = [alert["expr"] for alert in alerts()]
-    told += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked = [alert["expr"] for alert in alerts()]
+    return asked + [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("expression", told())
+def test_what_is_asked_is_promql(expression: str) -> None:
+    """By Prometheus's own grammar and types."""
+    parsed = promql_parser.parse(expression)
+    assert not isinstance(parsed, (promql_parser.NumberLiteral, promql_parser.StringLiteral))
+
+
+@pytest.mark.parametrize("wrong", ["sum by kind (homeport_resources)", "rate(homeport_api_calls_total)", "a >"])
+def test_what_is_not_promql_is_seen(wrong: str) -> None:
+    with pytest.raises(ValueError):
+        promql_parser.parse(wrong)
+
+
+def test_alerts_and_dashboard_read_metrics_that_there_are() -> None:
     known = set(METRIC.findall(OPERATING.partition("## Metrics")[2].partition("Worth an alert")[0]))
-    used = {name.removesuffix("_bucket") for expr in told for name in METRIC.findall(expr)}
+    used = {name.removesuffix("_bucket") for expr in told() for name in METRIC.findall(expr)}
     assert used and not used - known
