@@ -255,17 +255,17 @@ class Home(Live):
         for kind in ("GitSource", "Application", "Environment"):
             for item in self.list(kind, self.name):
                 name = item["metadata"]["name"]
-                if kind == "Environment":
-                    self._let_go(name)
+                if kind != "GitSource":
+                    self._let_go(kind, name)
                 self.delete(kind, self.name, name)
         if self.find("Project", self.name, self.name) is not None:
             self.set("Project", self.name, archived=True, suspend=False)
 
-    def _let_go(self, environment: str) -> None:
-        """Agree to the end of an Environment; one that the test has deleted may be gone since it was listed."""
+    def _let_go(self, kind: str, name: str) -> None:
+        """Agree to the end of what may hold data; one that the test has deleted may be gone since it was listed."""
         try:
-            self.patch("Environment", self.name, environment, {"spec": {"suspend": False}})
-            self.annotate("Environment", environment, confirm_delete=environment)
+            self.patch(kind, self.name, name, {"spec": {"suspend": False}})
+            self.annotate(kind, name, confirm_delete=name)
         except RefusedError as error:
             if error.code != 404:
                 raise

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from homes import IMAGE, PORTS, Home, component, condition, eventually, on_pods, told, written
 
+from api_server import RefusedError
 from operators import Operator
 
 pytestmark = pytest.mark.integration
@@ -261,10 +262,13 @@ def test_volumes_outlive_their_component_unless_told(home: Home) -> None:
     home.gone("PersistentVolumeClaim", home.place(), "web-lose")
     home.settled()
     assert home.child("PersistentVolumeClaim", "web-keep")["metadata"]["uid"] == claim["metadata"]["uid"]
-    # Back again: the same claim. Deletion of the application keeps it, too.
+    # Back again: the same claim. Deletion of the application keeps it, too; the other one's end wants to be told twice.
     home.application(component(volumes=volumes))
     home.ready()
     assert home.child("PersistentVolumeClaim", "web-keep")["metadata"]["uid"] == claim["metadata"]["uid"]
+    with pytest.raises(RefusedError, match="deleting the Application shop deletes data"):
+        home.delete("Application", home.name, "shop")
+    home.annotate("Application", "shop", confirm_delete="shop")
     home.delete("Application", home.name, "shop")
     home.gone("Application", home.name, "shop")
     home.gone("Deployment", home.place(), "web")

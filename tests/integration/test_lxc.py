@@ -12,7 +12,7 @@ import pytest
 from homes import V1ALPHA1, condition, eventually, told
 from test_proxmox_host import Lab
 
-from api_server import ApiServer
+from api_server import ApiServer, RefusedError
 from operators import Operator
 from proxmox_world import TEMPLATE, ProxmoxWorld
 
@@ -114,6 +114,10 @@ def test_made_changed_reached_and_removed(place: Containers) -> None:
     place.then("True")
     eventually(lambda: place.ct(2000).config["memory"] == 1024, "the memory has changed")
     assert place.ct(2000).config["net0"] == mac
+    with pytest.raises(RefusedError, match="deleting the LXCContainer pihole deletes data"):
+        place.delete("LXCContainer", place.name, "pihole")
+    confirm = {"metadata": {"annotations": {"homeport.dev/confirm-delete": "pihole"}}}
+    place.patch("LXCContainer", place.name, "pihole", confirm)
     place.away()
     assert place.vmids() == {100, 101, 102}
     assert place.find("Service", place.name, "pihole") is None
