@@ -157,7 +157,7 @@ async def shop(control_plane: Any) -> AsyncIterator[Shop]:
     namespace = f"git-{uuid.uuid4().hex[:8]}"
     await client.create(types.NAMESPACE, None, simple("Namespace", namespace))
     made = Shop(client, calls, namespace)
-    rules = [{"apiGroups": ["", "apps", "batch"], "resources": ["*"], "verbs": ["*"]}]
+    rules = [{"apiGroups": ["", "apps", "batch", "homeport.dev"], "resources": ["*"], "verbs": ["*"]}]
     await grant(client, namespace, "Role", rules)
     yield made
     await made.tracker.stop()
@@ -440,6 +440,29 @@ async def test_an_admission_policy_says_no_in_its_own_words(shop: Shop) -> None:
     finally:
         await shop.client.delete(types.VALIDATING_ADMISSION_POLICY_BINDING, None, name)
         await shop.client.delete(types.VALIDATING_ADMISSION_POLICY, None, name)
+
+
+async def test_what_loses_data_is_removed_when_that_is_confirmed(shop: Shop) -> None:
+    """homeport-data-delete holds for a repository, too: what left it is told as not removed, until somebody says so."""
+    volume = {"name": "data", "path": "/data", "size": "1Gi", "deletionPolicy": "Delete"}
+    part = {"name": "db", "image": "postgres", "ports": [{"name": "db", "port": 5432}], "volumes": [volume]}
+    spec = {"suspend": True, "version": "1.0.0", "components": [part]}
+    application = simple("Application", "shop", api="homeport.dev/v1alpha1", spec=spec)
+    _, applied = await shop.sync(config_map("a"), application)
+    assert applied.problems == []
+    await shop.caught_up()
+    _, applied = await shop.sync(config_map("a"))
+    assert "can't be removed: " in said(applied.problems)
+    assert "deleting the Application shop deletes data (deletionPolicy: Delete); confirm with" in said(applied.problems)
+    assert await shop.client.get(types.APPLICATION, shop.namespace, "shop") is not None
+    assert "Application" in {entry.id.kind for entry in applied.entries}
+    confirmed = {"metadata": {"annotations": {"homeport.dev/confirm-delete": "shop"}}}
+    await shop.client.patch(types.APPLICATION, shop.namespace, "shop", confirmed)
+    async with asyncio.timeout(30):
+        while await shop.client.get(types.APPLICATION, shop.namespace, "shop") is not None:
+            _, applied = await shop.sync(config_map("a"))
+            await asyncio.sleep(0.1)
+    assert applied.problems == []
 
 
 async def test_all_goes_with_the_source_but_what_holds_data(shop: Shop) -> None:
