@@ -84,7 +84,11 @@ def pipeline(gitea: GiteaServer, receiver: str) -> dict[str, Any]:
 
 
 def test_a_push_reaches_the_cluster_by_the_webhook_that_up_made(
-    plane: ControlPlane, gitea: GiteaServer, receiver: str, cli: Cli
+    plane: ControlPlane,
+    gitea: GiteaServer,
+    receiver: str,
+    cli: Cli,
+    record_property: Callable[[str, object], None],
 ) -> None:
     api = ApiServer(str(plane.kubeconfig))
 
@@ -95,7 +99,7 @@ def test_a_push_reaches_the_cluster_by_the_webhook_that_up_made(
         end = time.monotonic() + PATIENCE
         while not (found := check()):
             assert time.monotonic() < end, f"still not: {what}. {json.dumps(status())}"
-            time.sleep(0.1)
+            time.sleep(0.02)
         return found
 
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
@@ -125,3 +129,27 @@ def test_a_push_reaches_the_cluster_by_the_webhook_that_up_made(
     pushed = repository.commit({"apps/web.yaml": yaml.safe_dump(application)})
     until(lambda: api.call("GET", types.APPLICATION.path("shop"))["items"], "the pushed application is there")
     until(lambda: pushed in str(status().get("lastAppliedRevision")), "the source tells of the pushed commit")
+
+    # How long it takes, told and not asserted: from a push to the deployment's new image, and to Ready at that commit.
+    until(lambda: _ready_at(status(), pushed), "the source is Ready at that commit")
+    application["spec"]["version"] = "1.2.0"
+    began = time.perf_counter()
+    pushed = repository.commit({"apps/web.yaml": yaml.safe_dump(application)})
+    accepted = time.perf_counter()
+    until(lambda: _image(api).endswith(":1.2.0"), "the deployment has the new image")
+    applied = time.perf_counter()
+    until(lambda: _ready_at(status(), pushed), "the source is Ready at that commit")
+    converged = time.perf_counter()
+    record_property("push", round(accepted - began, 2))
+    record_property("from push to deployment", round(applied - accepted, 2))
+    record_property("from push to Ready", round(converged - accepted, 2))
+
+
+def _ready_at(status: dict[str, Any], commit: str) -> bool:
+    ready = [one for one in status.get("conditions") or () if one["type"] == "Ready" and one["status"] == "True"]
+    return bool(ready) and commit in str(status.get("lastAppliedRevision"))
+
+
+def _image(api: ApiServer) -> str:
+    found = api.call("GET", types.DEPLOYMENT.path("shop-production"))["items"]
+    return str(found[0]["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
