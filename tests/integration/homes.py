@@ -240,7 +240,12 @@ class Home(Live):
         return self.mine(kind, name)
 
     def gone(self, kind: str, namespace: str | None, name: str, seconds: float = PATIENCE) -> None:
-        eventually(lambda: self.find(kind, namespace, name) is None, f"{kind} {namespace}/{name} is gone", seconds)
+        def check() -> bool:
+            found = self.find(kind, namespace, name)
+            assert found is None, {**found.get("status", {}), "finalizers": found["metadata"].get("finalizers")}
+            return True
+
+        eventually(check, f"{kind} {namespace}/{name} is gone", seconds)
 
     def events(self, kind: str, name: str) -> list[Manifest]:
         """The operator's Events about a resource of ours, oldest first."""

@@ -20,7 +20,7 @@ from homeport.engine.backups import atrest, kubernetesrestore, restoretargets
 from homeport.engine.context import Context
 from homeport.engine.store import Store
 from homeport.outcome import Outcome, Stalled, Wait
-from homeport.plan.backup import restorejob, restorephases
+from homeport.plan.backup import backup, restorejob, restorephases
 from homeport.plan.backup.restore import RestoreWorld
 from homeport.plan.world import Report
 from unit.test_backup_source import DATABASE, WEB
@@ -57,6 +57,25 @@ def test_an_application_that_cant_be_read_isnt_a_confirmed_one(context: Context,
     assert isinstance(confirmed(context, given), Stalled)
     context.store.put(application())
     assert confirmed(context, given) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "conditions", "held"),
+    [
+        (None, [], False),
+        ("Pending", [("Ready", "False", "Progressing")], False),
+        ("Pending", [("Ready", "False", "DependencyNotReady"), ("Reconciling", "True", "Progressing")], True),
+        ("Pending", [("Ready", "False", "InvalidSpec"), ("Stalled", "True", "InvalidSpec")], True),
+        ("Before", [("Ready", "False", "DependencyNotReady")], False),
+        ("Quiescing", [("Ready", "False", "InvalidSpec"), ("Stalled", "True", "InvalidSpec")], False),
+    ],
+)
+def test_one_that_cant_begin_holds_no_backup(
+    phase: str | None, conditions: list[tuple[str, str, str]], held: bool
+) -> None:
+    """A Backup goes when its restores are over, or haven't begun and may never: their environment is gone, say."""
+    told = [{"type": type, "status": status, "reason": reason} for type, status, reason in conditions]
+    assert backup.is_held(restore(IN_PLACE, conditions=told, **({"phase": phase} if phase else {}))) is held
 
 
 def test_a_volume_is_never_changed_when_nothing_would_stop() -> None:

@@ -68,13 +68,14 @@ def _unconfirmed(resource: Backup) -> Outcome:
 
 
 def _restoring(resource: Backup, context: Context) -> Outcome | None:
-    """A restore that is under way needs what the Backup says."""
+    """A restore that is under way needs what the Backup says. One that can't begin isn't: that may be for good."""
     found = context.store.valid("Restore", resource.namespace)
     names = [
         one.name
         for one in found
         if backupkind.names(one) == resource.name
         and not plan.is_over(one)
+        and not plan.is_held(one)
         and not (one.spec.target and one.spec.target.drill)
     ]
     if not names:

@@ -64,6 +64,15 @@ def is_over(resource: Either) -> bool:
     return phase(resource) in FINISHED
 
 
+def is_held(resource: Either) -> bool:
+    """Whether it hasn't begun, and won't until somebody does something else: mend it, or make what it depends on."""
+    if phase(resource) not in (None, "Pending"):
+        return False
+    said = {one["type"]: one for one in resource.status.get("conditions") or ()}
+    stalled = bool(said.get("Stalled", {}).get("status") == "True")
+    return stalled or said.get("Ready", {}).get("reason") == str(Reason.DEPENDENCY_NOT_READY)
+
+
 def active(resources: Iterable[Either]) -> list[Either]:
     """Those that aren't over and aren't being deleted, the oldest first."""
     return sorted((one for one in resources if not is_over(one) and one.deleted_at is None), key=age)
