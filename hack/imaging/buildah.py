@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from localplane.debian import Layer
 from localplane.tools import CHECKOUT, cache_directory
 
 PACKAGE = Layer(("buildah",))
+PATCHELF = Layer(("patchelf",))
 BOOTSTRAP = Layer(("mmdebstrap",))
 SUITE = "trixie"
 NEEDED = ("perl", "chroot", "mount", "umount")
@@ -65,10 +67,24 @@ class Buildah:
         if shutil.which("buildah"):
             self.program = str(shutil.which("buildah"))
         else:
-            tree = debian.tree(PACKAGE)
-            self.program = str(tree / "usr/bin/buildah")
-            own["LD_LIBRARY_PATH"] = ":".join(map(str, sorted((tree / "usr/lib").glob("*-linux-gnu"))))
+            self.program = str(self._unpacked())
         return {**os.environ, **own}
+
+    def _unpacked(self) -> Path:
+        """Debian's program, told where the libraries beside it are: it starts itself again without LD_LIBRARY_PATH."""
+        tree, tools = debian.tree(PACKAGE), debian.tree(PATCHELF)
+        program = self.folder / "bin" / f"buildah-{tree.parent.name}"
+        if not program.exists():
+            program.parent.mkdir(exist_ok=True)
+            beside = ":".join(map(str, sorted((tree / "usr/lib").glob("*-linux-gnu"))))
+            with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+                made = Path(folder) / "buildah"
+                shutil.copy(tree / "usr/bin/buildah", made)
+                # RPATH rather than RUNPATH, for it holds for the libraries' own libraries, too.
+                words = ["--force-rpath", "--set-rpath", beside, str(made)]
+                subprocess.run([str(tools / "usr/bin/patchelf"), *words], check=True, capture_output=True)
+                made.rename(program)
+        return program
 
     def run(self, command: str, *words: str, seconds: float = 1500.0) -> str:
         """What a command prints. Raises ImageError."""
