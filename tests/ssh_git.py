@@ -9,6 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from localplane import debian
+
+LAYER = debian.Layer(("openssh-server",))
+"""Of a machine that has no sshd."""
 _CONFIG = """Port {port}
 ListenAddress 127.0.0.1
 HostKey {folder}/host
@@ -22,20 +26,34 @@ PermitRootLogin prohibit-password
 AcceptEnv GIT_PROTOCOL
 LogLevel DEBUG
 """
-# sshd as root needs /run/sshd, which is there for a service only: it gets a /run of its own.
-_OWN_RUN = 'mount -t tmpfs none /run && mkdir /run/sshd && exec "$@"'
+# sshd as root needs /run/sshd, which is there for a service only, and a user: it gets a /run and a passwd of its own.
+_OWN_RUN = 'mount -t tmpfs none /run && mkdir /run/sshd && mount --bind "$0" /etc/passwd && exec "$@"'
+_USER = "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
 
 
 def missing() -> str:
     """Why there can't be one on this machine; empty when there can."""
-    for program in ("sshd", "ssh", "ssh-keygen", "git-shell"):
+    for program in ("ssh", "ssh-keygen", "git-shell"):
         if _program(program) is None:
-            return f"{program} isn't installed (Debian: openssh-server, openssh-client, git)"
+            return f"{program} isn't installed (Debian: openssh-client, git)"
+    if _program("sshd") is None and (os.geteuid() != 0 or debian.missing()):
+        return (
+            "sshd isn't installed (Debian: openssh-server), and Debian's isn't unpacked but by root on Linux with apt"
+        )
     return ""
 
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/bin")
+
+
+def _server() -> tuple[str, dict[str, str]]:
+    """The machine's sshd, or Debian's beside its libraries; and the variables that it needs."""
+    if installed := _program("sshd"):
+        return installed, {}
+    usr = debian.tree(LAYER) / "usr"
+    libraries = ":".join(map(str, sorted((usr / "lib").glob("*-linux-gnu"))))
+    return str(usr / "sbin/sshd"), {"LD_LIBRARY_PATH": libraries}
 
 
 def key(folder: Path, name: str) -> tuple[str, str]:
@@ -66,11 +84,15 @@ class SshServer:
         """Start it with another host key; what known_hosts should say from now on."""
         self.close()
         _, public = key(self.folder, "host")
-        command = [str(_program("sshd")), "-D", "-e", "-f", str(self.folder / "config")]
+        program, variables = _server()
+        command = [program, "-D", "-e", "-f", str(self.folder / "config")]
         if os.geteuid() == 0:
-            command = ["unshare", "--mount", "sh", "-c", _OWN_RUN, "sh", *command]
+            users = Path("/etc/passwd").read_text()
+            passwd = self.folder / "passwd"
+            passwd.write_text(users if "\nsshd:" in users else users + _USER)
+            command = ["unshare", "--mount", "sh", "-c", _OWN_RUN, str(passwd), *command]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **variables})
         for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
