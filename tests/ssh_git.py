@@ -51,9 +51,8 @@ def _server() -> tuple[str, dict[str, str]]:
     """The machine's sshd, or Debian's beside its libraries; and the variables that it needs."""
     if installed := _program("sshd"):
         return installed, {}
-    usr = debian.tree(LAYER) / "usr"
-    libraries = ":".join(map(str, sorted((usr / "lib").glob("*-linux-gnu"))))
-    return str(usr / "sbin/sshd"), {"LD_LIBRARY_PATH": libraries}
+    tree = debian.tree(LAYER)
+    return str(tree / "usr/sbin/sshd"), {"LD_LIBRARY_PATH": debian.libraries(tree)}
 
 
 def key(folder: Path, name: str) -> tuple[str, str]:

@@ -76,12 +76,11 @@ class Buildah:
         program = self.folder / "bin" / f"buildah-{tree.parent.name}"
         if not program.exists():
             program.parent.mkdir(exist_ok=True)
-            beside = ":".join(map(str, sorted((tree / "usr/lib").glob("*-linux-gnu"))))
             with tempfile.TemporaryDirectory(dir=program.parent) as folder:
                 made = Path(folder) / "buildah"
                 shutil.copy(tree / "usr/bin/buildah", made)
                 # RPATH rather than RUNPATH, for it holds for the libraries' own libraries, too.
-                words = ["--force-rpath", "--set-rpath", beside, str(made)]
+                words = ["--force-rpath", "--set-rpath", debian.libraries(tree), str(made)]
                 subprocess.run([str(tools / "usr/bin/patchelf"), *words], check=True, capture_output=True)
                 made.rename(program)
         return program

@@ -133,6 +133,11 @@ def tree(layer: Layer) -> Path:
     return folder
 
 
+def libraries(tree: Path) -> str:
+    """Where the libraries of an unpacked layer are, as the dynamic linker takes it (LD_LIBRARY_PATH, an RPATH)."""
+    return ":".join(map(str, sorted((tree / "usr/lib").glob("*-linux-gnu"))))
+
+
 def _compile(layer: Layer, tar: Path) -> None:
     """Add the byte code of all modules to a layer's tar: without it each start of a process would compile them anew."""
     root = tar.with_name(".compiled")

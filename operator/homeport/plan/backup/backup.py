@@ -13,6 +13,7 @@ from homeport.api.conditions import Reason
 from homeport.api.resource import Resource
 from homeport.api.restore import RestoreSpec
 from homeport.outcome import Ok, Outcome, Stalled
+from homeport.plan import health
 from homeport.plan.backup import times
 from homeport.plan.backup.runnerjob import RunnerJob
 from homeport.plan.world import ChildKey, Live
@@ -68,9 +69,9 @@ def is_held(resource: Either) -> bool:
     """Whether it hasn't begun, and won't until somebody does something else: mend it, or make what it depends on."""
     if phase(resource) not in (None, "Pending"):
         return False
-    said = {one["type"]: one for one in resource.status.get("conditions") or ()}
-    stalled = bool(said.get("Stalled", {}).get("status") == "True")
-    return stalled or said.get("Ready", {}).get("reason") == str(Reason.DEPENDENCY_NOT_READY)
+    body = {"status": resource.status}
+    stalled, ready = (health.condition(body, kind) or {} for kind in ("Stalled", "Ready"))
+    return bool(stalled.get("status") == "True" or ready.get("reason") == Reason.DEPENDENCY_NOT_READY)
 
 
 def active(resources: Iterable[Either]) -> list[Either]:
